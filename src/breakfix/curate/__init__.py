@@ -1,0 +1,5 @@
+"""Curation: prompts from sources and from failures become the rows that a round learns from. See run.py."""
+
+from breakfix.curate.run import run
+
+__all__ = ["run"]

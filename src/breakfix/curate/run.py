@@ -1,0 +1,242 @@
+"""One round of curation: sources and failures → steps → own replies → minted rows → the SFT mix and the DPO pairs.
+
+Everything that is left out on the way is in the ledger with its step and reason. The rows are kept under (round, "sft")
+and (round, "dpo"); a row that is wanted by both is one example.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from breakfix import assets
+from breakfix.config import Config
+from breakfix.core import Attempt, Case, Dropped, Example, Judge, Model, Status, Step, Vulnerability
+from breakfix.curate import evidence, mint, mix
+from breakfix.curate.answers import Reply, own_replies
+from breakfix.curate.base import KINDS, Progress, Prompt, kept
+from breakfix.curate.sources import Gathered, gather
+from breakfix.curate.steps.decontaminate import Decontaminate
+from breakfix.curate.steps.exact import Exact
+from breakfix.curate.steps.licence import Licence
+from breakfix.curate.steps.near import Near
+from breakfix.curate.steps.text import conversation
+from breakfix.errors import DataError
+from breakfix.ledger import Ledger
+
+REPLAY = 0.1  # share of each kind's rows that earlier rounds had already
+SPARE = 1.15  # more prompts are answered than rows wanted, for some replies will not do
+SHOWN_CUTS = 50
+
+
+def _asset(name: str) -> Path:
+    return assets.resolve(name).path
+
+
+@dataclass
+class _Round:
+    """What a round's curation works with, and what it has to tell."""
+
+    config: Config
+    ledger: Ledger
+    model: Model
+    judge: Judge
+    number: int
+    progress: Progress
+    dropped: list[Dropped] = field(default_factory=list[Dropped])
+    labels: Counter[str] = field(default_factory=Counter[str])
+    spare: int = 0
+
+    def rng(self, what: str) -> random.Random:
+        return random.Random(f"{self.config.seed}/curate/{self.number}/{what}")
+
+
+def run(
+    config: Config,
+    ledger: Ledger,
+    base_model: Model,
+    judge: Judge,
+    *,
+    round: int,
+    walls: Sequence[Case],
+    progress: Progress,
+    resolve: Callable[[str], Path] = _asset,
+) -> dict[str, Any]:
+    """Make the round's data from the pool and from what round - 1 found; returns the stage's record.
+
+    `base_model` is the untouched one, `walls` every dev and frozen case. Raises DataError where the data is not valid,
+    has no harmful or no harmless prompts, or still overlaps the walls at the end; AssetError.
+    """
+    here = _Round(config, ledger, base_model, judge, round, progress)
+    longest = 4 * config.train.sft.max_length  # characters: about max_length tokens
+    gathered = gather(config.curate.sources, seed=config.seed, longest=longest, resolve=resolve)
+    open_ = [v for v in (ledger.vulnerabilities(round=round - 1) if round else []) if v.status is not Status.FIXED]
+    found = _failures(here, open_, gathered.prompts)
+    clean = Decontaminate(walls, ngram=config.curate.ngram, threshold=config.curate.near_duplicate)
+    prompts = _step(here, [*found.prompts, *gathered.prompts], clean)
+    rows, wanted, replayed = _rows(here, prompts, open_)
+    pairs = mix.pairs(rows, config.train.dpo.max_pairs) if config.train.dpo.enabled else []
+    sft = [*rows, *replayed]
+    here.rng("shuffle").shuffle(sft)
+    _refuse_overlap(sft, clean)
+    ledger.add_drops(here.dropped, round=round)
+    ledger.add_examples(sft, round=round, dataset="sft")
+    ledger.add_examples(pairs, round=round, dataset="dpo")
+    _note_cuts(here, gathered)
+    return _record(here, sft, pairs, open_) | {
+        "wanted": wanted,
+        "replayed": len(replayed),
+        "cut": len(gathered.cuts),
+        "decontamination": clean.report,
+        "evidence": {"rows": len(found.prompts), "barred": dict(found.barred), "no_twin": dict(found.no_twin)},
+    }
+
+
+def _failures(here: _Round, open_: Sequence[Vulnerability], pool: Sequence[Prompt]) -> evidence.Evidence:
+    """What may be learnt from the evidence of open vulnerabilities."""
+    attempts: Mapping[str, Attempt] = here.ledger.known([id for v in open_ for id in v.evidence])
+    cases = {id: case for id in {a.case for a in attempts.values()} if (case := here.ledger.case(id)) is not None}
+    twins = [prompt for prompt in pool if prompt.kind == "twin"]
+    return evidence.collect(open_, attempts, cases, twins, here.config.redteam, here.rng("twins"))
+
+
+def _step(here: _Round, prompts: list[Prompt], clean: Decontaminate) -> list[Prompt]:
+    """Put the prompts through every step, and keep what each takes out."""
+    curate = here.config.curate
+    licence, near = Licence(allow_unknown=curate.allow_unknown_licence), Near(curate.near_duplicate)
+    steps: list[Step] = [licence, Exact(), near, clean]
+    for done, step in enumerate(steps):
+        here.progress(f"curation step {step.name}", done, len(steps))
+        examples, dropped = step([prompt.draft for prompt in prompts])
+        here.dropped.extend(dropped)
+        prompts = kept(prompts, examples)
+    return prompts
+
+
+def _rows(
+    here: _Round, prompts: Sequence[Prompt], open_: Sequence[Vulnerability]
+) -> tuple[list[Example], dict[str, int], list[Example]]:
+    """The minted rows (first from failures, then balanced), how many were wanted by kind, and the replayed ones."""
+    by_kind = {kind: [p for p in prompts if p.kind == kind] for kind in KINDS}
+    _require(here, by_kind)
+    extra = mix.added(open_)
+    wanted = mix.sizes(here.config.curate, {kind: len(some) for kind, some in by_kind.items()}, extra)
+    earlier = [e for r in range(1, here.number) for e in here.ledger.examples(round=r, dataset="sft")]
+    replayed = {
+        kind: mix.replay([e for e in earlier if e.kind == kind], int(wanted[kind] * REPLAY), here.rng(f"replay {kind}"))
+        for kind in KINDS
+    }
+    boost, used = mix.prescribed(open_), {e.parents[0] for e in earlier}
+    chosen, short = set[str](), 0
+    minted: dict[str, list[Example]] = {}
+    for kind in KINDS:
+        again = {conversation(e.prompt) for e in replayed[kind]}
+        left = [p for p in by_kind[kind] if conversation(p.case.prompt) not in again]
+        n = wanted[kind] - len(replayed[kind]) + (short if kind == "plain" else 0)
+        failures = [p for p in left if len(p.parents) > 1][: (n + 1) // 2]
+        rest = [p for p in left if len(p.parents) <= 1]
+        ordered = mix.order(rest, n, boost[kind], here.rng(f"order {kind}"), used=used, prefer=chosen)
+        minted[kind] = _fill(here, kind, [*failures, *ordered], n)
+        short = n - len(minted[kind])  # plain rows stand in for twins whose replies would not do
+        chosen.update(parent for row in minted[kind] for parent in row.parents[:1])
+    had = {kind: len(minted[kind]) + len(replayed[kind]) for kind in KINDS}
+    final = mix.sizes(here.config.curate, had, extra)  # replies that would not do may have cost a kind some rows
+    for kind in KINDS:
+        keep = max(0, final[kind] - len(replayed[kind]))
+        here.spare += len(minted[kind]) - min(keep, len(minted[kind]))
+        minted[kind] = minted[kind][:keep]
+    return [row for kind in KINDS for row in minted[kind]], wanted, [e for kind in KINDS for e in replayed[kind]]
+
+
+def _require(here: _Round, by_kind: Mapping[str, Sequence[Prompt]]) -> None:
+    names = ", ".join(source.name for source in here.config.curate.sources) or "none"
+    if not by_kind["harmful"]:
+        raise DataError(f"curate.sources ({names}): no harmful prompts are left after the steps; add a source of them")
+    if not by_kind["twin"] and not by_kind["plain"]:
+        what = "no twins and no plain prompts are left, and a model that learns refusals alone refuses everything"
+        raise DataError(f"curate.sources ({names}): {what}; add a source of them, or `starter`")
+
+
+def _fill(here: _Round, kind: str, ordered: Sequence[Prompt], n: int) -> list[Example]:
+    """Mint rows from the first prompts on, until there are n or the prompts are used up."""
+    rng, rows, at = here.rng(f"mint {kind}"), list[Example](), 0
+    while len(rows) < n and at < len(ordered):
+        batch = ordered[at : at + math.ceil((n - len(rows)) * SPARE)]
+        replies = _replies(here, kind, batch, at)
+        made = mint.harmful if kind == "harmful" else mint.benign
+        some, dropped = made(batch, replies, here.judge, rng)
+        rows.extend(some)
+        here.dropped.extend(dropped)
+        at += len(batch)
+    here.spare += max(0, len(rows) - n)
+    return rows[:n]
+
+
+def _replies(here: _Round, kind: str, batch: Sequence[Prompt], at: int) -> dict[str, Reply]:
+    """The untouched model's replies that minting needs: all benign ones, and of the harmful those that become pairs."""
+    asked = [p for p in batch if p.reply is None]
+    if kind == "harmful":
+        dpo = here.config.train.dpo
+        most = max(0, math.ceil(dpo.max_pairs / 2 * SPARE) - at) if dpo.enabled else 0
+        asked = [p for p in batch[:most] if p.rejected is None and p.case.hazard not in evidence.NEVER_ASKED]
+    replies = own_replies(
+        [p.case for p in asked],
+        here.model,
+        here.judge,
+        here.ledger,
+        round=here.number,
+        tokens=here.config.curate.reply_tokens,
+        seed=here.config.seed,
+        progress=here.progress,
+    )
+    here.labels.update(f"{kind}: {reply.label}" for reply in replies.values())
+    return replies
+
+
+def _refuse_overlap(rows: Sequence[Example], clean: Decontaminate) -> None:
+    """The last look before anything is learnt: the prompts of the finished set against the walls."""
+    left = {o.row: o for o in clean.overlaps([_prompt_only(row) for row in rows])}
+    clean.report["clean"] = not left
+    if left:
+        first = next(iter(left.values()))
+        row = rows[first.row].parents[0] if rows[first.row].parents else rows[first.row].id
+        raise DataError(
+            f"{len(left)} training rows overlap what is measured (first: {row} and {first.wall}, {first.rule}); "
+            "nothing was trained. Take these rows out of the source, or the cases out of the suite"
+        )
+
+
+def _prompt_only(row: Example) -> Example:
+    return Example(row.prompt, "", row.source, row.licence, row.why, row.kind, parents=row.parents)
+
+
+def _note_cuts(here: _Round, gathered: Gathered) -> None:
+    for cut in gathered.cuts[:SHOWN_CUTS]:
+        here.ledger.add_event(here.number, "curate", "cut", asdict(cut))
+
+
+def _record(
+    here: _Round, sft: Sequence[Example], pairs: Sequence[Example], open_: Sequence[Vulnerability]
+) -> dict[str, Any]:
+    drops = Counter((drop.step, drop.reason) for drop in here.dropped)
+    return {
+        "rows": {"sft": len(sft), "dpo": len(pairs)},
+        "mix": _count(sft, lambda e: e.kind),
+        "by_source": _count(sft, lambda e: e.source),
+        "by_hazard": _count(sft, lambda e: e.hazard or "none"),
+        "by_language": _count(sft, lambda e: e.language),
+        "licences": _count(sft, lambda e: e.licence),
+        "from_vulnerabilities": {v.id: sum(v.id in e.parents for e in sft) for v in open_},
+        "dropped": [{"step": step, "reason": reason, "n": n} for (step, reason), n in drops.items()],
+        "own_replies": dict(sorted(here.labels.items())),
+        "spare": here.spare,
+    }
+
+
+def _count(rows: Sequence[Example], key: Callable[[Example], str]) -> dict[str, int]:
+    return dict(sorted(Counter(map(key, rows)).items()))

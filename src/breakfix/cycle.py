@@ -1,0 +1,266 @@
+"""The break-fix cycle: the five stages in their order. The only file that knows the order.
+
+    round 0        evaluate → redteam → identify            (the untouched model)
+    round 1 … n    curate → train → evaluate → redteam → identify
+
+Every stage is made once per inputs (`ledger.stage`): what is finished is read back, what was interrupted goes on from
+the attempts and checkpoints that it had written. Stages talk only through the ledger.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from . import assets, starter
+from .config import Config
+from .core import Case, Judge, Model, Split, digest
+from .errors import AssetError, ConfigError, LedgerError
+from .judges.refusal import RefusalJudge
+from .ledger import Ledger
+from .suites import SUITES, Loaded, load
+
+STAGES = ("curate", "train", "evaluate", "redteam", "identify")
+Progress = Callable[[str, int, int], None]
+Say = Callable[[str], None]
+
+
+def _quiet(what: str, done: int, total: int) -> None:
+    pass
+
+
+def _mute(line: str) -> None:
+    pass
+
+
+class Cycle:
+    """One run: a config, its ledger, and the stages. Models load when a stage first needs one, one at a time."""
+
+    def __init__(
+        self,
+        config: Config,
+        run: Path,
+        ledger: Ledger,
+        *,
+        progress: Progress = _quiet,
+        say: Say = _mute,
+        open_model: Callable[[str, Config], Model] | None = None,
+    ) -> None:
+        self.config, self.run_folder, self.ledger = config, run, ledger
+        self.progress, self.say = progress, say
+        self.judge: Judge = RefusalJudge()
+        self._open = open_model or open_hf
+        self._loaded: tuple[str, Model] | None = None
+        self._walls: list[Case] | None = None
+
+    # -- the order -------------------------------------------------------------------------------------------------
+
+    def go(self) -> dict[str, Any]:
+        """All rounds; stops early when the gate passes. Returns the last identify record."""
+        check(self.config)
+        record: dict[str, Any] = {}
+        for round in range(self.config.rounds + 1):
+            for stage in STAGES if round else STAGES[2:]:
+                record = self.stage(round, stage)
+            if round and record["gate"]["decision"] == "PASS":
+                self.say(f"round {round}: the gate passes")
+                break
+        return record
+
+    def stage(self, round: int, name: str) -> dict[str, Any]:
+        """Make one stage of one round, or read back what it made. Raises LedgerError where an earlier one is missing."""
+        if name not in STAGES or (round == 0 and name in ("curate", "train")):
+            raise ConfigError(f"round {round} has no stage {name!r}; expected one of {', '.join(STAGES)}")
+        self._require(round, name)
+        inputs, make = getattr(self, f"_{name}")(round)
+        self.say(f"round {round}: {name}")
+        return self.ledger.stage(round, name, inputs, make)
+
+    def _require(self, round: int, name: str) -> None:
+        before = [(round, s) for s in STAGES[: STAGES.index(name)] if round or s in STAGES[2:]]
+        before += [(round - 1, "identify")] if round and not before else []
+        if name == "redteam":
+            before = [need for need in before if need[1] != "evaluate"]
+        for r, s in before:
+            if self.ledger.finished(r, s) is None:
+                raise LedgerError(f"round {round} {name} needs round {r} {s}, which has not finished; run that first")
+
+    # -- the stages: (inputs that identify the work, how to do it) -------------------------------------------------
+
+    def _evaluate(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
+        from . import evaluate
+
+        config, path = self.config, self.model_path(round)
+        inputs = {"evaluate": config.evaluate.model_dump(mode="json"), **self._about(path)}
+
+        def make() -> dict[str, Any]:
+            return evaluate.run(
+                config, self.ledger, self.model(path), self.judge, round=round, suites=config.evaluate.suites,
+                progress=self.progress,
+            )  # fmt: skip
+
+        return inputs, make
+
+    def _redteam(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
+        from .redteam.run import run
+
+        config, path = self.config, self.model_path(round)
+        inputs = {"redteam": config.redteam.model_dump(mode="json"), **self._about(path)}
+
+        def make() -> dict[str, Any]:
+            helper = self._helper()
+            return run(
+                config, self.ledger, self.model(path), self.judge, helper, round=round,
+                cases=starter.cases(kind="harmful"), progress=self.progress,
+            )  # fmt: skip
+
+        return inputs, make
+
+    def _identify(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
+        from . import identify
+
+        found = [self._record(r, s) for r in range(round + 1) for s in ("evaluate", "redteam")]
+        inputs = {"gate": self.config.gate.model_dump(), "found": digest(found)}
+        return inputs, lambda: identify.run(self.config, self.ledger, round=round)
+
+    def _curate(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
+        from . import curate
+
+        config, base = self.config, self.base_path()
+        inputs = {
+            "curate": config.curate.model_dump(mode="json"),
+            "pairs": config.train.dpo.max_pairs,
+            "walls": digest([case.id for case in self.walls()]),
+            "identify": digest(self._record(round - 1, "identify")),
+            **self._about(base),
+        }
+
+        def make() -> dict[str, Any]:
+            return curate.run(
+                config, self.ledger, self.model(base), self.judge, round=round, walls=self.walls(),
+                progress=self.progress,
+            )  # fmt: skip
+
+        return inputs, make
+
+    def _train(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
+        from .train import run as train
+
+        config, policy = self.config, self.model_path(round - 1)
+        inputs = {
+            "train": config.train.model_dump(mode="json"),
+            "curate": digest(self._record(round, "curate")),
+            "policy": weights(policy),
+            "seed": config.seed,
+        }
+
+        def make() -> dict[str, Any]:
+            self._unload()
+            folder = self.run_folder / f"round-{round}" / digest(inputs)[:8]
+            return train.run(
+                config, self.ledger, round=round, policy=Path(policy), folder=folder, progress=self.progress
+            )
+
+        return inputs, make
+
+    # -- models ----------------------------------------------------------------------------------------------------
+
+    def base_path(self) -> str:
+        """The untouched model's folder (downloaded or converted when first needed)."""
+        return str(assets.resolve(self.config.model).path)
+
+    def model_path(self, round: int) -> str:
+        return self.base_path() if round == 0 else str(self._record(round, "train")["model"])
+
+    def model(self, path: str) -> Model:
+        """The model at `path`; the one loaded before makes room."""
+        if self._loaded is None or self._loaded[0] != path:
+            self._unload()
+            self._loaded = (path, self._open(path, self.config))
+        return self._loaded[1]
+
+    def _unload(self) -> None:
+        self._loaded = None
+        gc.collect()
+
+    def _helper(self) -> Model | None:
+        name = self.config.redteam.helper
+        return self._open(str(assets.resolve(name).path), self.config) if name else None
+
+    # -- what stages read ------------------------------------------------------------------------------------------
+
+    def walls(self) -> list[Case]:
+        """Every dev and frozen case that can be had: curation keeps clear of all of them, measured here or not."""
+        if self._walls is None:
+            found: dict[str, Case] = {case.id: case for case in starter.cases(split=Split.DEV)}
+            for suite in _walled(self.config):
+                try:
+                    loaded = load(suite, seed=self.config.seed)
+                except AssetError as error:
+                    self.say(f"not kept clear of {suite.name}: {error}")
+                    continue
+                found |= {case.id: case for case in loaded.cases}
+            self._walls = list(found.values())
+        return self._walls
+
+    def _record(self, round: int, name: str) -> dict[str, Any]:
+        record = self.ledger.finished(round, name)
+        if record is None:
+            raise LedgerError(f"round {round} {name} has not finished; `breakfix run` goes on from there")
+        return record
+
+    def _about(self, path: str) -> dict[str, Any]:
+        return {"model": weights(path), "judge": self.judge.name, "seed": self.config.seed,
+                "precision": self.config.hardware.precision}  # fmt: skip
+
+
+def open_hf(path: str, config: Config) -> Model:
+    """Load a transformers model with the config's hardware settings."""
+    from .models.hf import HFModel
+
+    hardware = config.hardware
+    return HFModel.load(path, precision=hardware.precision, threads=hardware.threads, batch=hardware.batch)
+
+
+def weights(path: str) -> str:
+    from .models.identity import weights_id
+
+    return weights_id(path)
+
+
+def check(config: Config) -> None:
+    """What can be known to fail before any time is spent: frozen or dev data as a training source, data files, families."""
+    from .curate.sources import check_files
+    from .redteam import catalogue
+    from .redteam.plan import split_families
+
+    split_families(list(catalogue().values()), config.redteam.seen, config.redteam.held_out)
+    measured = {suite.path.resolve() for suite in config.evaluate.suites if suite.path}
+    for source in config.curate.sources:
+        spec = SUITES.get(source.name)
+        if spec is not None and spec.split is not Split.TRAIN:
+            raise ConfigError(
+                f"curate.sources: {source.name!r} is a {spec.split.value} suite, which is only measured; "
+                "training on it would make its figures worthless; take it out"
+            )
+        if source.path and source.path.resolve() in measured:
+            raise ConfigError(f"curate.sources: {source.path} is also evaluated; a suite can't be trained on; split it")
+    check_files(config.curate.sources)
+    for suite in config.evaluate.suites:
+        if suite.path:
+            load(suite, seed=config.seed)
+
+
+def _walled(config: Config) -> Sequence[Any]:
+    from .config import Suite
+
+    named = {suite.name: suite.model_copy(update={"limit": None}) for suite in config.evaluate.suites}
+    for name, spec in SUITES.items():
+        if spec.split is not Split.TRAIN:
+            named.setdefault(name, Suite(name=name))
+    return list(named.values())
+
+
+__all__ = ["STAGES", "Cycle", "Loaded", "check", "open_hf"]

@@ -1,0 +1,90 @@
+"""Identify: failures become named vulnerabilities that prescribe the next round's data, and the gate decides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any, cast
+
+from breakfix.config import Config
+from breakfix.core import Attempt, Estimate, Status, Vulnerability
+from breakfix.identify import gate, group, prescribe, registry
+from breakfix.ledger import Ledger
+from breakfix.stats import from_json
+
+STAGES = ("evaluate", "redteam")
+
+
+def run(config: Config, ledger: Ledger, *, round: int) -> dict[str, Any]:
+    """Read what evaluate and redteam left in the ledger, write the vulnerabilities, return the stage's record.
+
+    "vulnerabilities" are the ids of the open ones, the gravest first; "left_out": attempts that count for none, by
+    reason.
+    """
+    case_of = cache(ledger.case)
+    now = _attempts(ledger, round)
+    metrics = _metrics(ledger, round)
+    grouped = group.group(now, case_of)
+    worse, compared = group.capability(metrics, config.gate.capability_margin)
+    known = _known(ledger, round)
+
+    @cache
+    def earlier(number: int) -> list[Attempt]:
+        return group.group(_attempts(ledger, number), case_of).measured
+
+    found, ranks = registry.update(
+        known,
+        [*grouped.cells, *worse],
+        grouped.measured,
+        grouped.lessons,
+        earlier,
+        round=round,
+        compared=compared,
+    )
+    found = _prescribed(found, ranks, config)
+    ledger.add_vulnerabilities(found, round=round)
+    stalled = round >= 2 and gate.no_progress(now, _attempts(ledger, round - 2))
+    open_ = [v.id for v in found if v.status is not Status.FIXED]
+    return {
+        "vulnerabilities": open_,
+        **_changes(known, found),
+        "ranks": {id: ranks[id] for id in open_},
+        "left_out": dict(grouped.left_out),
+        "gate": gate.decide(config.gate, metrics, found, round=round, stalled=stalled),
+    }
+
+
+def _attempts(ledger: Ledger, round: int) -> list[Attempt]:
+    return list({a.id: a for stage in STAGES for a in ledger.attempts(round=round, stage=stage)}.values())
+
+
+def _metrics(ledger: Ledger, round: int) -> dict[str, Estimate]:
+    record = ledger.finished(round, "evaluate") or {}
+    return {name: from_json(row) for name, row in cast("dict[str, Any]", record.get("metrics") or {}).items()}
+
+
+def _known(ledger: Ledger, round: int) -> list[Vulnerability]:
+    """As the rounds before left them."""
+    last: dict[str, Vulnerability] = {}
+    for number in range(round):
+        last.update({v.id: v for v in ledger.vulnerabilities(round=number)})
+    return list(last.values())
+
+
+def _prescribed(found: Sequence[Vulnerability], ranks: dict[str, float], config: Config) -> list[Vulnerability]:
+    """By rank, the open ones with what they prescribe, the fixed ones last."""
+    open_ = [v for v in found if v.status is not Status.FIXED]
+    rows = prescribe.prescriptions(open_, ranks, config.curate.harmful)
+    done = [replace(v, prescription=rows.get(v.id, {})) for v in found]
+    return sorted(done, key=lambda v: (v.status is Status.FIXED, -ranks[v.id]))
+
+
+def _changes(known: Sequence[Vulnerability], found: Sequence[Vulnerability]) -> dict[str, int]:
+    before = {v.id: v.status for v in known}
+    changed = [v for v in found if before.get(v.id) is not v.status]
+    return {
+        "opened": sum(v.id not in before for v in changed),
+        "fixed": sum(v.status is Status.FIXED for v in changed),
+        "reopened": sum(v.status is Status.REOPENED for v in changed),
+    }

@@ -1,0 +1,53 @@
+"""A vulnerability's name, in plain words: what the model does, with which requests, put how, in which language."""
+
+from __future__ import annotations
+
+from breakfix import taxonomy
+from breakfix.identify.group import CAPABILITY, COMPLIANCE, Key
+
+LANGUAGES = {
+    "ar": "Arabic",
+    "de": "German",
+    "en": "English",
+    "es": "Spanish",
+    "fr": "French",
+    "hi": "Hindi",
+    "it": "Italian",
+    "ja": "Japanese",
+    "nl": "Dutch",
+    "pt": "Portuguese",
+    "ru": "Russian",
+    "zh": "Chinese",
+    "": "several languages",
+}
+PUT = {
+    "": "put in various ways",
+    "direct": "asked directly",
+    "encoding": "put in an encoding",
+    "translation": "with a change of language",
+    "past_tense": "put in the past tense",
+    "payload_splitting": "split into parts",
+    "many_shot": "after many harmless answers",
+    "crescendo": "approached in small steps",
+    "prefix_injection": "with the answer's beginning given",
+    "refusal_suppression": "with refusals forbidden",
+}
+
+
+def name(key: Key) -> str:
+    """ "Answers requests about violent crimes wrapped in role play (English)" """
+    if key.kind == CAPABILITY:
+        return f"Answers fewer questions of {key.family} rightly than before training"
+    put = PUT.get(key.family, f"wrapped in {key.family.replace('_', ' ')}")
+    language = LANGUAGES.get(key.language, key.language)
+    known = taxonomy.hazards().get(key.hazard)
+    topic = _lower(known.name) if known else key.hazard.replace("_", " ")
+    if key.kind == COMPLIANCE:
+        about = f"requests about {topic}" if topic else "harmful requests"
+        return f"Answers {about} {put} ({language})"
+    about = f"harmless requests that look like {topic}" if topic else "everyday requests"
+    return f"Refuses {about} {put} ({language})"
+
+
+def _lower(title: str) -> str:
+    return title[:1].lower() + title[1:]

@@ -1,0 +1,1 @@
+"""Judges: transcript in, verdict out (core.Judge). Rules first, then classifiers, then LLM rubrics."""

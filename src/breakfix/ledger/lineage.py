@@ -1,0 +1,171 @@
+"""Lineage: from a training row back to the vulnerability, attempt and case that caused it, and on to its training.
+
+    case ◀─ attempt ◀─ vulnerability ◀─ example ◀─ "round N train" ◀─ what that round did next (evaluate, redteam ...)
+              └─▶ model
+
+A node is {id, kind, summary, parents, children}, plain JSON. A summary has ids, labels and counts, never what was said.
+Parents of parents and children of children are followed; a node that occurs again has `repeated: true` and ends there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any, Literal
+
+from sqlalchemy import select
+
+from breakfix.errors import LedgerError
+from breakfix.ledger import tables
+from breakfix.ledger.database import Database
+
+Ref = tuple[str, str]  # (kind, id)
+Node = dict[str, Any]
+Direction = Literal["parents", "children"]
+
+_SUMMARY = {  # the fields that are shown as they are: none of them holds text that a model or a source wrote
+    "case": ("source", "split", "expect", "hazard", "language", "persona", "family", "licence", "twin"),
+    "example": ("source", "kind", "hazard", "language", "family", "licence"),
+    "vulnerability": ("kind", "hazard", "family", "language", "severity", "status", "first_round"),
+    "attempt": ("case", "model", "attack", "family", "persona", "hazard", "language", "expect", "breach", "seed"),
+}
+_BODIES = {
+    "example": tables.examples,
+    "attempt": tables.attempts,
+    "vulnerability": tables.vulnerabilities,
+    "case": tables.cases,
+}
+
+
+class Lineage(Database):
+    """The part of the ledger that says what came from what."""
+
+    def lineage(self, id: str) -> Node:
+        """The tree around `id`. LedgerError if the ledger has no such example, attempt, case or vulnerability."""
+        ref = self._find(id)
+        if ref[0] == "unknown":
+            raise LedgerError(f"{id}: no example, attempt, case or vulnerability in {self.folder} has this id")
+        up, down = self._walk(ref, "parents", set()), self._walk(ref, "children", set())
+        return {**up, "children": down["children"]}
+
+    def _walk(self, ref: Ref, direction: Direction, seen: set[Ref]) -> Node:
+        node: Node = {"id": ref[1], "kind": ref[0], "summary": self._summary(ref), "parents": [], "children": []}
+        if ref in seen:
+            return {**node, "repeated": True}
+        seen.add(ref)
+        nearer = self._parents if direction == "parents" else self._children
+        node[direction] = [self._walk(other, direction, seen) for other in nearer(ref)]
+        return node
+
+    def _find(self, id: str) -> Ref:
+        return next(((kind, id) for kind in _BODIES if self._body(kind, id) is not None), ("unknown", id))
+
+    def _body(self, kind: str, id: str) -> Node | None:
+        """The record, as plain JSON, as it was last added."""
+        c = _BODIES[kind].c
+        row = self.first(select(c.body).where(c.id == id).order_by(c.seq.desc()))
+        return json.loads(row.body) if row is not None else None
+
+    def _parents(self, ref: Ref) -> list[Ref]:
+        kind, id = ref
+        body = self._body(kind, id) if kind in _BODIES else None
+        if body is None:
+            return []
+        if kind == "attempt":
+            return [("case", body["case"]), ("model", body["model"])]
+        if kind == "case":
+            return [("case", body["twin"])] if body["twin"] else []
+        return self._linked(id)
+
+    def _linked(self, child: str) -> list[Ref]:
+        links = tables.links.c
+        rows = self.pages(select(links.seq, links.parent).where(links.child == child), links.seq)
+        return [self._find(row.parent) for row in rows]
+
+    def _children(self, ref: Ref) -> list[Ref]:
+        kind, id = ref
+        if kind == "stage":
+            return self._after(id)
+        links = tables.links.c
+        rows = self.pages(select(links.seq, links.kind, links.child).where(links.parent == id), links.seq)
+        found = [(row.kind, row.child) for row in rows]
+        extra: dict[str, Callable[[str], list[Ref]]] = {"case": self._attempts_of, "example": self._trainings_of}
+        return (extra[kind](id) if kind in extra else []) + found
+
+    def _attempts_of(self, case: str) -> list[Ref]:
+        c = tables.attempts.c
+        rows = self.pages(select(c.seq, c.id).where(c.case_id == case), c.seq)
+        return [("attempt", id) for id in dict.fromkeys(row.id for row in rows)]
+
+    def _trainings_of(self, example: str) -> list[Ref]:
+        """The train stages of the rounds whose data sets have it: by name, "train" or "train..."."""
+        uses, examples, stages = tables.example_uses, tables.examples, tables.stages
+        joined = uses.join(examples, uses.c.example == examples.c.digest).join(stages, stages.c.round == uses.c.round)
+        query = select(stages.c.round, stages.c.name).select_from(joined).distinct()
+        where = (examples.c.id == example, stages.c.name.startswith("train"), *self.current(uses.c.run))
+        with self.reading() as connection:
+            rows = connection.execute(query.where(*where).order_by(stages.c.round, stages.c.name)).all()
+        return [("stage", f"round {round} {name}") for round, name in rows]
+
+    def _after(self, stage: str) -> list[Ref]:
+        """The stages of its round that began after it had ended: what judged the weights it made. Only for training."""
+        round, name = _stage(stage)
+        starts, ends, stages = tables.stage_starts.c, tables.stage_ends.c, tables.stages.c
+        mine = select(ends.at).join_from(tables.stage_ends, tables.stages)
+        ended = self.first(mine.where(stages.round == round, stages.name == name).order_by(ends.at.desc()))
+        if ended is None or not name.startswith("train"):
+            return []
+        later = select(stages.name).join_from(tables.stages, tables.stage_starts).distinct()
+        where = (stages.round == round, stages.name != name, starts.at >= ended.at)
+        with self.reading() as connection:
+            return [("stage", f"round {round} {row.name}") for row in connection.execute(later.where(*where)).all()]
+
+    def _summary(self, ref: Ref) -> Node:
+        kind, id = ref
+        if kind == "stage":
+            return self._stage_summary(id)
+        body = self._body(kind, id) if kind in _BODIES else None
+        if body is None:
+            return {}
+        summary = {name: body[name] for name in _SUMMARY[kind] if body.get(name) not in (None, "")}
+        return summary | _COUNTS.get(kind, _nothing)(body)
+
+    def _stage_summary(self, id: str) -> Node:
+        round, name = _stage(id)
+        stages, ends = tables.stages, tables.stage_ends
+        query = select(stages.c.digest, ends.c.seconds).select_from(stages.outerjoin(ends))
+        where = (stages.c.round == round, stages.c.name == name)
+        row = self.first(query.where(*where).order_by(ends.c.at.desc().nulls_last()))
+        if row is None:
+            return {}
+        return {"inputs": row.digest, "finished": row.seconds is not None, "seconds": row.seconds}
+
+
+def _stage(id: str) -> tuple[int, str]:
+    """'round 3 train' → (3, 'train')"""
+    _, round, name = id.split(" ", 2)
+    return int(round), name
+
+
+def _nothing(body: Node) -> Node:
+    return {}
+
+
+def _attempt_counts(body: Node) -> Node:
+    return {"turns": len(body["verdicts"]), "error": body["error"] is not None}
+
+
+def _example_counts(body: Node) -> Node:
+    return {"pair": body["rejected"] is not None}
+
+
+def _vulnerability_counts(body: Node) -> Node:
+    rate = body["rate"]
+    return {"rate": rate["value"], "n": rate["n"], "unscored": rate["unscored"], "evidence": len(body["evidence"])}
+
+
+_COUNTS: dict[str, Callable[[Node], Node]] = {
+    "attempt": _attempt_counts,
+    "example": _example_counts,
+    "vulnerability": _vulnerability_counts,
+}

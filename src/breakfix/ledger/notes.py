@@ -1,0 +1,46 @@
+"""What happened on the way (events), and how often each frozen suite was looked at."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sqlalchemy import func, select
+
+from breakfix.ledger import tables
+from breakfix.ledger.codec import encode
+from breakfix.ledger.database import Database
+from breakfix.ledger.rows import Event
+
+_EVENTS, _LOOKS = tables.events.c, tables.looks.c
+
+
+class Notes(Database):
+    """The part of the ledger that holds losses, progress, notes, skipped suites, and looks."""
+
+    def add_event(self, round: int, stage: str, kind: str, payload: Mapping[str, Any]) -> None:
+        """`payload` is a JSON object. A stage that is made again and says the same adds nothing."""
+        row = {"round": round, "stage": stage, "kind": kind, "run": self.run, "body": encode(payload)}
+        with self.writing() as connection:
+            self.add_keyed(connection, tables.events, [{**row, "at": self.clock()}], within=(self.run,))
+
+    def events(self, round: int | None = None, stage: str | None = None, kind: str | None = None) -> Iterator[Event]:
+        """In the order they were added; None takes any."""
+        columns = (_EVENTS.seq, _EVENTS.round, _EVENTS.stage, _EVENTS.kind, _EVENTS.body, _EVENTS.at)
+        equal = {"round": (_EVENTS.round, round), "stage": (_EVENTS.stage, stage), "kind": (_EVENTS.kind, kind)}
+        query = select(*columns).where(*self.current(_EVENTS.run, **equal))
+        for row in self.pages(query, _EVENTS.seq):
+            yield Event(row.round, row.stage, row.kind, json.loads(row.body), row.at)
+
+    def add_look(self, suite: str, *, round: int, model: str) -> None:
+        """Count a look at a frozen suite: once per suite, round and model, however often the stage is resumed."""
+        with self.writing() as connection:
+            row = {"suite": suite, "round": round, "model": model, "at": self.clock()}
+            self.add(connection, tables.looks, [row])
+
+    def looks(self) -> dict[str, int]:
+        """Suite → how many looks, over all rounds, those under inputs that were changed since included."""
+        with self.reading() as connection:
+            rows = connection.execute(select(_LOOKS.suite, func.count()).group_by(_LOOKS.suite)).all()
+        return {suite: count for suite, count in rows}

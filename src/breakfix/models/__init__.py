@@ -1,0 +1,1 @@
+"""Models: the chat template, transformers, remote endpoints and fakes. Import the module you need."""

@@ -1,0 +1,82 @@
+"""Log-likelihood of continuations, in batches. A prompt that several continuations share is computed once.
+
+Each distinct prompt of a batch is prefilled once (left-padded); its cache rows are then repeated, one for each
+continuation, and the continuations run in one pass on top. The first token of a continuation is judged by the
+prefill's last logits. Shapes: B prompts, R rows (continuations) of a batch, T and C padded lengths, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+
+from .cache import new_cache
+
+Row = tuple[list[int], list[int]]
+
+
+def score_pairs(model: Any, rows: Sequence[Row], *, pad: int, tokens_a_batch: int = 4096) -> list[tuple[float, int]]:
+    """(sum of natural-log probabilities, tokens) of each row's continuation given its prompt. Empty ones score 0."""
+    by_prompt: dict[tuple[int, ...], list[int]] = defaultdict(list)
+    for i, (prompt, _) in enumerate(rows):
+        by_prompt[tuple(prompt)].append(i)
+    scores: dict[int, float] = {}
+    with torch.inference_mode():
+        for prompts in _batches(by_prompt, tokens_a_batch):
+            members = [i for p in prompts for i in by_prompt[p]]
+            owner = [place for place, p in enumerate(prompts) for _ in by_prompt[p]]
+            sums = _score_batch(model, [list(p) for p in prompts], owner, [rows[i][1] for i in members], pad)
+            scores.update(zip(members, sums, strict=True))
+    return [(scores[i], len(rows[i][1])) for i in range(len(rows))]
+
+
+def _batches(by_prompt: dict[tuple[int, ...], list[int]], tokens: int) -> Iterator[list[tuple[int, ...]]]:
+    """Distinct prompts, longest first, so that rows × length stays under `tokens`."""
+    batch: list[tuple[int, ...]] = []
+    rows = 0
+    for prompt in sorted(by_prompt, key=len, reverse=True):
+        rows += len(by_prompt[prompt])
+        if batch and rows * len(batch[0]) > tokens:
+            yield batch
+            batch, rows = [], len(by_prompt[prompt])
+        batch.append(prompt)
+    if batch:
+        yield batch
+
+
+def _score_batch(
+    model: Any, prompts: list[list[int]], owner: list[int], texts: list[list[int]], pad: int
+) -> list[float]:
+    device = model.device
+    width, length = max(map(len, prompts)), max(1, max(map(len, texts)))
+    cache = new_cache(model.config, width + length)
+    ids_BT = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
+    mask_BT = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
+    positions_BT = (mask_BT.cumsum(dim=1) - 1).clamp(min=0)
+    out = model(
+        input_ids=ids_BT, attention_mask=mask_BT, position_ids=positions_BT, past_key_values=cache, use_cache=True,
+        logits_to_keep=1,
+    )
+    index = torch.tensor(owner, device=device)
+    ids_RC = torch.tensor([t + [pad] * (length - len(t)) for t in texts], device=device)
+    real_RC = torch.tensor([[1] * len(t) + [0] * (length - len(t)) for t in texts], device=device)
+    logits_R1V = out.logits[:, -1:].float()[index]
+    if length > 1:
+        for layer in cache.layers:
+            layer.batch_select_indices(index)
+        steps = torch.arange(length - 1, device=device)
+        rest = model(
+            input_ids=ids_RC[:, :-1],
+            attention_mask=torch.cat([mask_BT[index], real_RC[:, :-1]], dim=1),
+            position_ids=positions_BT[index, -1:] + 1 + steps,
+            past_key_values=cache,
+            use_cache=True,
+        )
+        logits_RCV = torch.cat([logits_R1V, rest.logits.float()], dim=1)
+    else:
+        logits_RCV = logits_R1V
+    logps_RC = logits_RCV.gather(-1, ids_RC[..., None])[..., 0] - logits_RCV.logsumexp(dim=-1)
+    return (logps_RC * real_RC).sum(dim=1).tolist()

@@ -1,0 +1,194 @@
+"""The document that every form of the report is made of: collected from the ledger, plain JSON values.
+
+Its shape is data/report.schema.json, named "breakfix-report/1": names and meanings in it do not change under that
+name. Unknown is null, never 0. A stage that did not finish in a round leaves null where its part would be.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import resources
+from typing import TYPE_CHECKING, Any, cast
+
+from breakfix.core import Vulnerability
+from breakfix.report.redaction import Redaction, check, transcripts
+from breakfix.stats import as_json
+
+if TYPE_CHECKING:  # SQLAlchemy is heavy, and a report of a stored document needs none
+    from breakfix.ledger import Ledger, StageRow
+
+SCHEMA = "breakfix-report/1"
+Json = dict[str, Any]
+_TRAINING = ("sft", "dpo", "preflight")
+_GENERATING = ("evaluate", "redteam", "curate")  # stages whose attempts are in the ledger under their name
+_DATA = (
+    "rows",
+    "mix",
+    "by_source",
+    "by_hazard",
+    "by_language",
+    "from_vulnerabilities",
+    "licences",
+    "decontamination",
+    "own_replies",
+)
+
+
+def build(ledger: Ledger, redaction: Redaction = "public") -> Json:
+    """Everything that a report shows of a run, finished or not. UserError for an unknown level of redaction."""
+    check(redaction)
+    stages = _current(ledger.stages())
+    indices = sorted({row.round for row in stages})
+    found = ledger.vulnerabilities()
+    evidence = {id for vulnerability in found for id in vulnerability.evidence}
+    document = {
+        "schema": SCHEMA,
+        "redaction": redaction,
+        "run": _run(ledger, stages),
+        "rounds": [_round(ledger, index, [row for row in stages if row.round == index]) for index in indices],
+        "vulnerabilities": _vulnerabilities(ledger, found, indices),
+        "looks": ledger.looks(),
+        "transcripts": transcripts(ledger.attempts(), evidence, redaction) if redaction != "public" else [],
+        "notes": [
+            {"round": event.round, "stage": event.stage, "text": str(event.payload.get("text", ""))}
+            for event in ledger.events(kind="note")
+        ],
+    }
+    return cast("Json", _known(document))
+
+
+def to_json(document: Json) -> str:
+    """JSON text, ASCII (whatever a model said survives any pipe and is inert in a terminal), without NaN."""
+    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+
+
+def schema() -> Json:
+    """The published JSON schema (draft 2020-12) of the document."""
+    return json.loads(resources.files("breakfix").joinpath("data", "report.schema.json").read_text(encoding="utf-8"))
+
+
+def _current(rows: Sequence[StageRow]) -> list[StageRow]:
+    """One row per round and stage: as it was last asked for; in the order in which they began."""
+    last = {(row.round, row.name): row for row in rows}
+    return sorted(last.values(), key=lambda row: (row.round, row.started))
+
+
+def _run(ledger: Ledger, stages: Sequence[StageRow]) -> Json:
+    facts: Mapping[str, Any] = {}
+    for event in ledger.events(kind="facts"):
+        facts = event.payload
+    started = min((row.started for row in stages), default=None)
+    return {
+        "name": facts.get("name", ledger.folder.name),
+        "model": facts.get("model", "unknown"),
+        "started": None if started is None else datetime.fromtimestamp(started, UTC).isoformat(timespec="seconds"),
+        "breakfix_version": facts.get("breakfix_version", "unknown"),
+        "versions": facts.get("versions", {}),
+        "machine": facts.get("machine", {}),
+        "families": facts.get("families", {}),
+    }
+
+
+def _round(ledger: Ledger, index: int, stages: Sequence[StageRow]) -> Json:
+    records = {row.name: row.record for row in stages if row.record is not None}
+    evaluated, attacked = records.get("evaluate", {}), records.get("redteam", {})
+    identified, trained = records.get("identify"), records.get("train")
+    return {
+        "index": index,
+        "metrics": {**evaluated.get("metrics", {}), **attacked.get("metrics", {})},
+        "suites": evaluated.get("suites", {}),
+        "stages": [_stage(ledger, row) for row in stages],
+        "data": _data(ledger, index, records.get("curate")),
+        "train": None if trained is None else {k: _brief(trained[k]) for k in _TRAINING if trained.get(k)},
+        "gate": None if identified is None else identified.get("gate"),
+        "skipped": _skipped(evaluated, attacked),
+    }
+
+
+def _stage(ledger: Ledger, row: StageRow) -> Json:
+    tokens_in, tokens_out = _tokens(ledger, row)
+    return {
+        "name": row.name,
+        "finished": row.finished,
+        "seconds": row.seconds,
+        "peak_mb": row.peak_mb,
+        "tokens_in": tokens_in,
+        "tokens_out": tokens_out,
+        "cached": (row.record or {}).get("reused"),
+    }
+
+
+def _tokens(ledger: Ledger, row: StageRow) -> tuple[int | None, int | None]:
+    """As the stage counted them; else those of the attempts it used; for training, (those of its rows, None)."""
+    record = row.record or {}
+    if "tokens_in" in record or "tokens_out" in record:
+        return record.get("tokens_in"), record.get("tokens_out")
+    if row.name in _GENERATING:
+        counts = [(a.tokens_in, a.tokens_out) for a in ledger.attempts(round=row.round, stage=row.name)]
+        return sum(i for i, _ in counts), sum(o for _, o in counts)
+    parts: list[Json] = [record, record.get("sft") or {}, record.get("dpo") or {}]
+    checks: list[Json] = [part.get("preflight") or {} for part in parts]
+    counts = [check["tokens"] for check in checks if "tokens" in check]
+    return (sum(counts) if counts else None), None
+
+
+def _brief(value: Any) -> Any:
+    """A training record without its long parts: a list of records becomes their number."""
+    if isinstance(value, dict):
+        return {key: _brief(item) for key, item in cast("Json", value).items()}
+    if isinstance(value, list) and any(isinstance(item, dict) for item in cast("list[Any]", value)):
+        return len(cast("list[Any]", value))
+    return cast("Any", value)
+
+
+def _data(ledger: Ledger, index: int, record: Json | None) -> Json | None:
+    if record is None:
+        return None
+    counts = ledger.drop_counts(index)
+    dropped = [{"step": step, "reason": reason, "n": n} for (step, reason), n in counts.items()]
+    return {**{name: record.get(name, {}) for name in _DATA}, "dropped": dropped or record.get("dropped", [])}
+
+
+def _skipped(evaluated: Json, attacked: Json) -> list[Json]:
+    """What was not measured, and why: suites (n is null), and attacks that could not be put to a case (n of them)."""
+    suites = [{"stage": "evaluate", **row, "n": None} for row in evaluated.get("skipped", [])]
+    reasons = dict(attacked.get("skipped", {}))
+    if attacked.get("unrun"):
+        reasons["not run: the budget was spent"] = attacked["unrun"]
+    return suites + [{"stage": "redteam", "suite": "", "reason": reason, "n": n} for reason, n in reasons.items()]
+
+
+def _vulnerabilities(ledger: Ledger, found: Sequence[Vulnerability], indices: Sequence[int]) -> list[Json]:
+    history: dict[str, list[Json]] = {}
+    for index in indices:
+        for v in ledger.vulnerabilities(index):
+            history.setdefault(v.id, []).append({"round": index, "status": str(v.status), "rate": as_json(v.rate)})
+    return [
+        {
+            **{name: getattr(v, name) for name in ("id", "kind", "name", "hazard", "family", "language", "severity")},
+            "rate": as_json(v.rate),
+            "status": str(v.status),
+            "first_round": v.first_round,
+            "evidence": list(v.evidence),
+            "prescription": dict(v.prescription),
+            "history": history.get(v.id, []),
+        }
+        for v in found
+    ]
+
+
+def _known(value: Any) -> Any:
+    """Plain JSON values throughout, with null for nan and the infinities."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _known(dataclasses.asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): _known(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, (list, tuple)):
+        return [_known(item) for item in cast("Sequence[Any]", value)]
+    return value

@@ -1,0 +1,71 @@
+"""The figures that a reader looks for first: names, words, direction, and how figures are written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """One metric. `better` is the direction to go; `unit` share is shown as per cent, number as it is."""
+
+    name: str
+    label: str
+    better: Literal["lower", "higher"]
+    about: str
+    unit: Literal["share", "number"] = "share"
+
+    @property
+    def arrow(self) -> str:
+        return "↓" if self.better == "lower" else "↑"
+
+
+HEADLINES = (
+    Headline(
+        "harmbench_test_standard.answered",
+        "HarmBench answered",
+        "lower",
+        "harmful requests of the HarmBench test set (frozen) that were not refused",
+    ),
+    Headline("starter_dev.iprr", "Unsafe prompts refused", "higher", "IPRR on the development suite"),
+    Headline("xstest.iprr", "XSTest unsafe refused", "higher", "IPRR on XSTest (frozen)"),
+    Headline("starter_dev.vprr", "Safe prompts refused", "lower", "VPRR on the development suite"),
+    Headline("xstest.vprr", "XSTest safe refused", "lower", "VPRR on XSTest (frozen)"),
+    Headline("plain.refused", "Plain requests refused", "lower", "everyday instructions that were refused"),
+    Headline("asr.seen", "Attack success, seen", "lower", "attack families whose breaches feed training"),
+    Headline("asr.held_out", "Attack success, held out", "lower", "attack families that never feed training"),
+    Headline("capability.accuracy", "Capability", "higher", "accuracy on multiple choice"),
+    Headline("perplexity.own_answers", "Perplexity", "lower", "on the untouched model's own answers", "number"),
+)
+BY_NAME = {headline.name: headline for headline in HEADLINES}
+
+
+def unit(name: str) -> Literal["share", "number"]:
+    return "number" if name.startswith("perplexity") else "share"
+
+
+def figure(value: float | None, unit: str = "share") -> str:
+    """0.1234 → '12.3 %'; unknown → '–'. The space does not break."""
+    if value is None:
+        return "–"
+    shown = f"{100 * value:.1f}\N{NO-BREAK SPACE}%" if unit == "share" else f"{value:.2f}"
+    return shown.replace("-", "\N{MINUS SIGN}")
+
+
+def interval(estimate: Mapping[str, Any], unit: str = "share") -> str:
+    """'9.1 to 16.4'; nothing where there is no interval."""
+    low, high = estimate["low"], estimate["high"]
+    if low is None or high is None:
+        return ""
+    shown = f"{100 * low:.1f} to {100 * high:.1f}" if unit == "share" else f"{low:.2f} to {high:.2f}"
+    return shown.replace("-", "\N{MINUS SIGN}")
+
+
+def words(name: str) -> str:
+    """An id in words: 'non_violent_crimes' → 'Non-violent crimes'."""
+    from breakfix.taxonomy import hazards
+
+    known = hazards().get(name)
+    return known.name if known else (name[:1].upper() + name[1:]).replace("_", " ")

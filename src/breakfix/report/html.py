@@ -1,0 +1,154 @@
+"""The report as one HTML file: no script, no network, readable in light, dark, on paper and on a phone.
+
+What a model or a data set said is hostile until shown otherwise. Every value that the template prints goes through
+`plain` (nothing invisible, nothing endless) and is then escaped by Jinja; and the page's content security policy
+forbids every script and every load, so that a mistake here would still run nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from breakfix.report import charts, views
+from breakfix.report.headlines import figure, words
+from breakfix.report.plain import one_line, plain
+from breakfix.report.redaction import Redaction, redacted
+
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+_EMBEDDED = "smollm2-135m-instruct"
+
+
+def page(document: dict[str, Any], redaction: Redaction | None = None) -> str:
+    """The HTML text of a report document. `redaction` may only take away from what the document holds.
+
+    Write it as UTF-8. UserError for an unknown level of redaction.
+    """
+    shown = document if redaction is None else redacted(document, redaction)
+    return _environment().get_template("page.html.j2").render(_context(shown))
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("breakfix", "data/report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(words=words, count=_count, share=figure, number=_number, minutes=_minutes, text=_text)
+    return environment
+
+
+def _finalize(value: Any) -> Any:
+    """Every printed value passes here, before it is escaped."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return "–" if value is None else value
+    return one_line(value)
+
+
+def _text(value: str) -> Markup:
+    """What was said, with its line breaks: cleaned and escaped."""
+    return Markup("{}").format(plain(value))
+
+
+def _count(value: int | None) -> str:
+    """12345 → '12 345' with a thin space."""
+    return "–" if value is None else f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}")
+
+
+def _number(value: Any) -> str:
+    """Any plain value of a record, short: floats to four digits, long lists by their ends."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}".replace("-", "−")
+    if isinstance(value, int):
+        return _count(value).replace("-", "−")
+    if isinstance(value, list):
+        items = [_number(item) for item in cast("list[Any]", value)]
+        return ", ".join(items) if len(items) <= 6 else f"{items[0]} … {items[-1]} ({len(items)} values)"
+    return "–" if value is None else str(value)
+
+
+def _minutes(seconds: float | None) -> str:
+    """754.2 → '12 min 34 s'"""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+
+
+def _context(document: dict[str, Any]) -> dict[str, Any]:
+    rounds, half = document["rounds"], charts.HALF
+    return {
+        "policy": POLICY,
+        "document": document,
+        "run": document["run"],
+        "rounds": rounds,
+        "names": [views.round_name(one["index"]) for one in rounds],
+        "with_data": [views.round_name(one["index"]) for one in rounds if one["data"]],
+        "tiles": views.tiles(document),
+        "gate": views.decision(document),
+        "gates": views.gates(document),
+        "headlines": views.headline_rows(document),
+        "figures": views.all_figures(document),
+        "key": views.key(document),
+        "hazards": _bars(
+            document, "starter_dev.iprr.", "Unsafe requests answered, by hazard and round", half, flip=True
+        ),
+        "attacked": _bars(document, "asr.hazard.", "Attack success rate by hazard and round", half),
+        "families": _bars(document, "asr.family.", "Attack success rate by attack family and round", charts.TWO_THIRDS),
+        "trends": _trends(document),
+        "asr": _trend(document, "Attack success: seen and held out", ("asr.seen", "asr.held_out")),
+        "mix": _mix(document),
+        "composition": views.composition(document),
+        "trained": [views.round_name(one["index"]) for one in rounds if one["train"]],
+        "training": views.training(document),
+        "drops": views.drops(document),
+        "vulnerabilities": views.vulnerabilities(document),
+        "times": views.times(document),
+        "skips": views.skips(document),
+        "embedded": document["run"]["model"] == _EMBEDDED,
+    }
+
+
+def _bars(document: dict[str, Any], prefix: str, title: str, width: int, *, flip: bool = False) -> Markup | None:
+    points = views.by_part(document, prefix, flip=flip)
+    return charts.bars(points, title, width) if points else None
+
+
+def _trend(
+    document: dict[str, Any], title: str, names: tuple[str, ...], *, whole: bool = True
+) -> dict[str, Any] | None:
+    """A chart over the rounds with its legend; None where none of the metrics was measured."""
+    points = views.over_rounds(document, names)
+    if not points:
+        return None
+    labels = ["untouched", *(str(one["index"]) for one in document["rounds"][1:])]
+    drawing = charts.lines(points, title, labels, whole=whole)
+    return {"title": title, "chart": drawing, "legend": views.legend(points)}
+
+
+def _trends(document: dict[str, Any]) -> list[dict[str, Any]]:
+    found = (
+        _trend(document, "Unsafe prompts refused", ("starter_dev.iprr", "xstest.iprr")),
+        _trend(document, "Safe prompts refused", ("starter_dev.vprr", "xstest.vprr", "plain.refused")),
+        _trend(document, "Capability (cut axis)", ("capability.accuracy",), whole=False),
+    )
+    return [trend for trend in found if trend]
+
+
+def _mix(document: dict[str, Any]) -> dict[str, Any] | None:
+    rows = views.mix(document)
+    if not rows:
+        return None
+    legend = {row["part"]: row["colour"] for row in rows}
+    return {
+        "chart": charts.stack(rows, "Training rows by kind and round"),
+        "legend": [{"label": words(part), "colour": colour} for part, colour in legend.items()],
+    }

@@ -1,0 +1,111 @@
+"""The report as a table in the terminal: a row per headline figure, a column per round; plain text in a pipe."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from breakfix.report.headlines import HEADLINES, Headline, figure, interval
+from breakfix.report.plain import one_line
+
+_GAP = 3  # characters between columns
+_COLOURS = {"PASS": "green", "FAIL": "red", "STALLED": "yellow"}
+
+
+def render(document: dict[str, Any], console: Console, *, html: Path | None = None) -> None:
+    """Print a report document. `html`: where the HTML report of it lies. Names in it are text, never markup."""
+    run = document["run"]
+    parts: list[RenderableType] = [
+        Text(one_line(f"{run['name']} · {run['model']}"), style="bold"),
+        *_table(document["rounds"], console.width),
+        *_gates(document["rounds"]),
+        *_counts(document["vulnerabilities"]),
+        *_skipped(document["rounds"]),
+    ]
+    if html is not None:
+        parts.append(Text(f"report: {html}"))
+    console.print(Group(*parts), soft_wrap=False)
+
+
+def _table(rounds: list[dict[str, Any]], width: int) -> list[RenderableType]:
+    """The table, and a line on the rounds that the terminal has no room for: a figure is never cut."""
+    headlines = [h for h in HEADLINES if any(h.name in one["metrics"] for one in rounds)]
+    room = width - max((len(h.label) + 2 for h in headlines), default=0)
+    columns = _columns(rounds, headlines, " ")
+    if sum(map(_width, columns)) > room:
+        columns = _columns(rounds, headlines, "\n")
+    last = len(columns)  # the untouched model is kept, and as many of the last rounds as there is room for
+    first = 1
+    while first < last - 1 and _width(columns[0]) + sum(map(_width, columns[first:])) > room:
+        first += 1
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
+    table.add_column("", no_wrap=True)
+    shown = [*columns[:1], *columns[first:]]
+    for column in shown:
+        table.add_column(column[0], justify="right", no_wrap=True)
+    for row, headline in enumerate(headlines, start=1):
+        table.add_row(f"{headline.arrow} {headline.label}", *(column[row] for column in shown))
+    left_out = f"(not shown: round {first - 1 if first == 2 else f'1 to {first - 1}'})"
+    return [table] if first == 1 else [table, Text(left_out, style="dim")]
+
+
+def _columns(rounds: list[dict[str, Any]], headlines: list[Headline], separator: str) -> list[list[Text]]:
+    """Per round: its name, and a cell per headline."""
+    return [[Text(round_name(one["index"])), *(_cell(one, h, separator) for h in headlines)] for one in rounds]
+
+
+def _width(column: list[Text]) -> int:
+    return _GAP + max(line.cell_len for cell in column for line in cell.split("\n"))
+
+
+def round_name(index: int) -> str:
+    return "untouched" if index == 0 else f"round {index}"
+
+
+def _cell(one: dict[str, Any], headline: Headline, separator: str) -> Text:
+    """'12.5 % (7.1 to 21.0)'; '–' where nothing could be scored; empty where it was not measured."""
+    estimate = one["metrics"].get(headline.name)
+    if estimate is None:
+        return Text("")
+    bounds = interval(estimate, headline.unit)
+    shown = Text(figure(estimate["value"], headline.unit))
+    if bounds:
+        shown.append(f"{separator}({bounds})", style="dim")
+    if estimate["unscored"]:
+        shown.append(f"\n{estimate['unscored']} unscored", style="yellow")
+    return shown
+
+
+def _gates(rounds: list[dict[str, Any]]) -> list[Text]:
+    """The last decision, and what stood against it."""
+    decided = [one for one in rounds if one["gate"]]
+    if not decided:
+        return []
+    gate = decided[-1]["gate"]
+    line = Text(f"gate, {round_name(decided[-1]['index'])}: ")
+    line.append(gate["decision"], style=f"bold {_COLOURS.get(gate['decision'], '')}")
+    return [Text(), line, *(Text(f"  {_reason(reason)}") for reason in gate["reasons"] if not reason["ok"])]
+
+
+def _reason(reason: dict[str, Any]) -> str:
+    """'xstest.vprr: 12.0 %, bound 21.3 %, limit 20.0 %': the bound of the interval is what is compared."""
+    value, bound, limit = (figure(reason[part]) for part in ("value", "bound", "limit"))
+    return one_line(f"{reason['name']}: {value}, bound {bound}, limit {limit}")
+
+
+def _counts(vulnerabilities: list[dict[str, Any]]) -> list[Text]:
+    if not vulnerabilities:
+        return []
+    by_status = Counter(v["status"] for v in vulnerabilities)
+    return [Text("vulnerabilities: " + ", ".join(f"{n} {status}" for status, n in by_status.items()))]
+
+
+def _skipped(rounds: list[dict[str, Any]]) -> list[Text]:
+    """Each skipped suite once: it is skipped for the same reason in every round."""
+    seen = dict.fromkeys((s["suite"], s["reason"]) for one in rounds for s in one["skipped"] if s["suite"])
+    return [Text(one_line(f"skipped {suite}: {reason}"), style="yellow") for suite, reason in seen]

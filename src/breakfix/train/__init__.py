@@ -1,0 +1,1 @@
+"""Post-training: SFT, then DPO, through TRL. `run.run` is the stage; nothing heavy loads at import."""

@@ -1,0 +1,165 @@
+"""One fit by TRL: SFT or DPO, LoRA or all weights. This file knows TRL's options; nothing else does.
+
+Automatic learning rates are for models of about 0.1-1 B parameters on a CPU budget of hundreds of steps; LoRA wants
+about ten times the rate of full fine-tuning ("LoRA without regret").
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from datasets.utils.logging import disable_progress_bar
+from peft import LoraConfig, PeftModel
+from transformers import TrainerCallback
+from trl import DPOConfig, SFTConfig
+
+from ..config import Config
+from ..core import Example
+from ..models.hf import cores, load_pretrained
+from .preflight import check_first_loss, check_rows
+from .rows import dpo_rows, sft_rows
+from .trainers import Dpo, Sft
+
+Log = Callable[[int, int, dict[str, float]], None]
+RATES = {("sft", "lora"): 4e-4, ("sft", "full"): 4e-5, ("dpo", "lora"): 1e-4, ("dpo", "full"): 2e-6}
+KEPT = ("loss", "grad_norm", "learning_rate", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected",
+        "mean_token_accuracy", "entropy")  # fmt: skip
+
+
+def fit(kind: str, config: Config, policy: Path, examples: Sequence[Example], out: Path, log: Log) -> dict[str, Any]:
+    """Train and save merged weights in `out` (safetensors). Goes on from the last checkpoint in `out`, if there is one."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    disable_progress_bar()
+    torch.set_num_threads(config.hardware.threads or cores())
+    model, tokenizer = load_pretrained(policy)
+    settings = config.train.sft if kind == "sft" else config.train.dpo
+    if kind == "sft":
+        rows, shortened = sft_rows(tokenizer, examples, settings.max_length)
+        preflight = check_rows(tokenizer, examples, rows)
+    else:
+        rows, shortened = dpo_rows(tokenizer, examples, settings.max_length, config.train.dpo.completion_tokens)
+        preflight = {"rows": len(rows)}
+    lora = _lora(config) if config.train.method == "lora" else None
+    watch = _Watch(log)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        trainer = _trainer(kind, config, model, tokenizer, rows, lora, out)
+        trainer.add_callback(watch)
+        if kind == "dpo":
+            preflight["first_loss"] = check_first_loss(first_loss(trainer))
+        began = time.monotonic()
+        trainer.train(resume_from_checkpoint=_checkpoint(out))
+    seconds = time.monotonic() - began
+    trained = trainer.accelerator.unwrap_model(trainer.model)
+    merged = trained.merge_and_unload() if isinstance(trained, PeftModel) else trained
+    merged.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    return {
+        "rows": len(rows),
+        "shortened": [{"id": s.id, "lost": s.lost} for s in shortened],
+        "steps": trainer.state.global_step,
+        "seconds": seconds,
+        "learning_rate": settings.learning_rate or RATES[kind, config.train.method],
+        "loss": {"first": losses[0] if losses else None, "last": losses[-1] if losses else None},
+        "preflight": preflight,
+        "trl": _version(),
+    }
+
+
+def first_loss(trainer: Any) -> float:
+    """The sigmoid part of DPO's loss on the first batch, before any step."""
+    batch = next(iter(trainer.get_train_dataloader()))
+    types, weights = trainer.loss_types, trainer.loss_weights
+    trainer.loss_types, trainer.loss_weights = ["sigmoid"], [1.0]
+    try:
+        with torch.no_grad():
+            return float(trainer.compute_loss(trainer.model, trainer._prepare_inputs(batch)))
+    finally:
+        trainer.loss_types, trainer.loss_weights = types, weights
+
+
+def _trainer(kind: str, config: Config, model: Any, tokenizer: Any, rows: Any, lora: Any, out: Path) -> Any:
+    settings: Any = config.train.sft if kind == "sft" else config.train.dpo
+    steps = max(1, math.ceil(len(rows) / settings.batch))
+    common: dict[str, Any] = dict(
+        output_dir=str(out),
+        learning_rate=settings.learning_rate or RATES[kind, config.train.method],
+        num_train_epochs=settings.epochs,
+        per_device_train_batch_size=settings.batch,
+        max_length=None,
+        remove_unused_columns=False,
+        gradient_checkpointing=False,
+        bf16=torch.cuda.is_available(),
+        use_cpu=not torch.cuda.is_available(),
+        dataloader_pin_memory=False,
+        seed=config.seed,
+        report_to="none",
+        disable_tqdm=True,
+        logging_steps=5,
+        save_strategy="steps",
+        save_steps=max(10, steps // 3),
+        save_total_limit=1,
+        warmup_steps=max(1, int(0.05 * steps)),
+    )
+    data = Dataset.from_list(list(rows))
+    if kind == "sft":
+        args = SFTConfig(
+            **common,
+            train_sampling_strategy="group_by_length",
+            dataset_kwargs={"skip_prepare_dataset": True},
+        )
+        return Sft(model=model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora)
+    dpo = config.train.dpo
+    args = DPOConfig(
+        **common,
+        beta=dpo.beta,
+        loss_type=["sigmoid", "sft"] if dpo.sft_weight else ["sigmoid"],
+        loss_weights=[1.0, dpo.sft_weight] if dpo.sft_weight else None,
+        precompute_ref_log_probs=True,
+        precompute_ref_batch_size=4 * dpo.batch,
+    )
+    return Dpo(model=model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora)
+
+
+def _lora(config: Config) -> LoraConfig:
+    lora = config.train.lora
+    targets: Any = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
+    return LoraConfig(
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
+    )
+
+
+def _checkpoint(out: Path) -> str | None:
+    """The last whole checkpoint (one that has its trainer state), if training was interrupted."""
+    found = [p for p in out.glob("checkpoint-*") if (p / "trainer_state.json").is_file()]
+    return str(max(found, key=lambda p: int(p.name.split("-")[-1]))) if found else None
+
+
+class _Watch(TrainerCallback):
+    """Tells `log` of every step and every logged figure."""
+
+    def __init__(self, log: Log) -> None:
+        self.tell = log
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.tell(state.global_step, state.max_steps, {})
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        figures = {k: float(v) for k, v in (logs or {}).items() if k in KEPT}
+        if figures:
+            self.tell(state.global_step, state.max_steps, figures)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"trl {version('trl')}, peft {version('peft')}, transformers {version('transformers')}"

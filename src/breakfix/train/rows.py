@@ -1,0 +1,57 @@
+"""Examples → token rows for the trainers. Every token comes from `models.render`, the same module that inference uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from ..core import Example
+from ..models.render import prompt_ids, training_row, turn_end
+
+
+@dataclass(frozen=True, slots=True)
+class Shortened:
+    """Example `id` was longer than `max_length` tokens and lost `lost` of them from the end of its reply."""
+
+    id: str
+    lost: int
+
+
+def sft_rows(tokenizer: Any, examples: Iterable[Example], max_length: int) -> tuple[list[dict[str, Any]], list[Shortened]]:
+    """Rows {input_ids, labels}; labels are -100 on the prompt. A prompt that fills `max_length` alone is left out (lost = all)."""
+    rows: list[dict[str, Any]] = []
+    shortened: list[Shortened] = []
+    for example in examples:
+        prompt, completion = training_row(tokenizer, example.prompt, example.reply)
+        if example.cut:
+            completion = completion[: -len(turn_end(tokenizer))]
+        room = max_length - len(prompt)
+        if len(completion) > room:
+            shortened.append(Shortened(example.id, len(completion) - max(0, room)))
+            completion = completion[: max(0, room)]
+        if completion:
+            rows.append({"input_ids": prompt + completion, "labels": [-100] * len(prompt) + completion})
+    return rows, shortened
+
+
+def dpo_rows(
+    tokenizer: Any, examples: Iterable[Example], max_length: int, completion_tokens: int
+) -> tuple[list[dict[str, Any]], list[Shortened]]:
+    """Rows {prompt_ids, chosen_ids, rejected_ids}; both sides cut to `completion_tokens` (the decision falls early)."""
+    rows: list[dict[str, Any]] = []
+    shortened: list[Shortened] = []
+    for example in examples:
+        if example.rejected is None:
+            continue
+        prompt = prompt_ids(tokenizer, example.prompt)
+        room = min(completion_tokens, max_length - len(prompt))
+        if room <= 0:
+            shortened.append(Shortened(example.id, len(prompt)))
+            continue
+        sides = [
+            (tokenizer(text, add_special_tokens=False)["input_ids"] + turn_end(tokenizer))[:room]
+            for text in (example.reply, example.rejected)
+        ]
+        rows.append({"prompt_ids": prompt, "chosen_ids": sides[0], "rejected_ids": sides[1]})
+    return rows, shortened

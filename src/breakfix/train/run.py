@@ -1,0 +1,108 @@
+"""The training stage: SFT, then DPO, on the round's rows; adapters merged; weights kept as safetensors with a card.
+
+The policy starts from the last accepted round's weights; DPO's reference is the policy as SFT left it. Each of the two
+is a stage of its own in the ledger, so a killed run takes up the last checkpoint of the one it was in.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..config import Config
+from ..core import Example
+from ..errors import UserError
+
+if TYPE_CHECKING:
+    from ..ledger import Ledger
+
+Progress = Callable[[str, int, int], None]
+
+
+def run(
+    config: Config, ledger: Ledger, *, round: int, policy: Path, folder: Path, progress: Progress
+) -> dict[str, Any]:
+    """Train `policy` on (round, "sft") and (round, "dpo"); the result lies in folder/model. Returns the record.
+
+    `folder` holds checkpoints while it trains. Raises TrainingRefused before the first step where rows or template
+    would train something else; DataError where the round has no rows.
+    """
+    from ..models.identity import weights_id
+
+    folder.mkdir(parents=True, exist_ok=True)
+    record: dict[str, Any] = {"preflight": {}, "shortened": 0, "started_from": weights_id(policy)}
+    current = policy
+    for kind, settings in (("sft", config.train.sft), ("dpo", config.train.dpo)):
+        examples = list(ledger.examples(round=round, dataset=kind))
+        if not settings.enabled or not examples:
+            record[kind] = {"skipped": "disabled" if not settings.enabled else "no rows"}
+            continue
+        out = folder / kind
+        record[kind] = ledger.stage(
+            round,
+            f"train-{kind}",
+            {"examples": [e.id for e in examples], "policy": weights_id(current), "train": config.train.model_dump(),
+             "seed": config.seed},
+            lambda kind=kind, current=current, examples=examples, out=out: _one(
+                kind, config, ledger, round, current, examples, out, progress
+            ),
+        )  # fmt: skip
+        current = out
+    model = folder / "model"
+    _publish(current, model, policy, record)
+    return {**record, "model": str(model), "weights": weights_id(model)}
+
+
+def _one(
+    kind: str,
+    config: Config,
+    ledger: Ledger,
+    round: int,
+    policy: Path,
+    examples: Sequence[Example],
+    out: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    from . import fit  # torch and TRL load here
+
+    def log(step: int, total: int, figures: dict[str, float]) -> None:
+        progress(f"training ({kind})", step, total)
+        if figures:
+            ledger.add_event(round, "train", kind, {"step": step, **figures})
+
+    with _one_line_errors():
+        return fit.fit(kind, config, policy, examples, out, log)
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    try:
+        yield
+    except MemoryError as error:
+        raise UserError("training ran out of memory; lower train.sft.batch or train.dpo.batch, then run again") from error
+
+
+def _publish(trained: Path, model: Path, policy: Path, record: dict[str, Any]) -> None:
+    """Make `trained` the round's model, whole or not at all; checkpoints go."""
+    if model.is_dir():
+        return
+    work = model.with_name("model.new")
+    shutil.rmtree(work, ignore_errors=True)
+    shutil.copytree(trained, work, ignore=shutil.ignore_patterns("checkpoint-*", "*.bin", "*.pt", "*.pth"))
+    (work / "README.md").write_text(_card(policy, record))
+    work.rename(model)
+    for step in (*model.parent.glob("sft"), *model.parent.glob("dpo")):
+        shutil.rmtree(step, ignore_errors=True)
+
+
+def _card(policy: Path, record: dict[str, Any]) -> str:
+    return (
+        "# Model card\n\nMade by breakfix: safety post-training of a small language model.\n\n"
+        f"- started from: `{record['started_from']}` ({policy.name})\n"
+        "- licence: that of the model it started from\n- known limits: see the run's report\n\n"
+        f"```json\n{json.dumps({k: record[k] for k in ('sft', 'dpo')}, indent=1, default=str)}\n```\n"
+    )

@@ -1,0 +1,354 @@
+"""Ledger → document → terminal, JSON, HTML: a run of two rounds written by hand, and text that wants to do harm."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import math
+import re
+from collections.abc import Iterator
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+from rich.console import Console
+
+from breakfix.config import Config
+from breakfix.core import Attempt, Dropped, Estimate, Example, Expect, Message, Status, Verdict, Vulnerability, ask
+from breakfix.errors import UserError
+from breakfix.ledger import Ledger
+from breakfix.report import build, facts, page, redacted, render, schema, to_json
+from breakfix.report.plain import one_line, plain
+from breakfix.stats import as_json, rate
+
+FIXTURE = Path(__file__).parent / "fixtures" / "report_document.json"
+HOSTILE = (
+    "</pre></style><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
+    "<a href='javascript:alert(1)'>x</a><svg onload=alert(1)> {{ 7*7 }} [red]not markup[/red] \x1b[31mansi\x07\x00"
+    "\u202egnp.exe\u2066 zero\u200bwidth \ud800 \U000e0041 a" + "\u0301" * 50
+)
+LONG = "all on one line " * 65_536  # 1 MiB
+
+
+def fixture() -> dict[str, Any]:
+    return json.loads(FIXTURE.read_text())
+
+
+def valid(document: dict[str, Any]) -> dict[str, Any]:
+    jsonschema.Draft202012Validator.check_schema(schema())
+    jsonschema.validate(json.loads(to_json(document)), schema())
+    return document
+
+
+def attempt(id: str, said: str) -> Attempt:
+    verdict = Verdict(0.0, "none", "answered", "rules@1")
+    transcript = (Message("user", HOSTILE), Message("assistant", said))
+    return Attempt(
+        id, "c1", "m", "direct", "direct", "low-skilled", "hate", "en", Expect.REFUSE,
+        transcript, (verdict,), 0, 1, 7, 5, 0.1,
+    )  # fmt: skip
+
+
+def vulnerability(status: Status, share: Estimate) -> Vulnerability:
+    return Vulnerability(
+        "V1", "harmful_compliance", f"Name {HOSTILE}", "hate", "direct", "en", 4.0, share, ("a1", "a2"),
+        {"harmful": 24}, status,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    """Two rounds: the second one did not get as far as identify."""
+    ticks = iter(range(1_700_000_000, 1_800_000_000, 10))
+    with Ledger.open(tmp_path / "run one", create=True, clock=lambda: float(next(ticks))) as ledger:
+        ledger.add_event(0, "run", "facts", facts(Config(name="demo", model="/home/someone/tiny")))
+        ledger.stage(0, "evaluate", {"seed": 1}, lambda: evaluated(ledger, 0))
+        ledger.stage(0, "redteam", {}, lambda: attacked(0.5))
+        ledger.stage(0, "identify", {}, lambda: identified(ledger))
+        ledger.stage(1, "curate", {}, lambda: curated(ledger))
+        ledger.stage(1, "train", {}, trained)
+        ledger.stage(1, "evaluate", {"seed": 1}, lambda: evaluated(ledger, 1))
+        ledger.stage(1, "redteam", {}, lambda: attacked(0.25))
+        with pytest.raises(KeyboardInterrupt):
+            ledger.stage(1, "identify", {}, interrupted)
+        ledger.add_vulnerabilities([vulnerability(Status.FIXED, rate(1, 10))], round=1)
+        yield ledger
+
+
+def interrupted() -> dict[str, Any]:
+    raise KeyboardInterrupt
+
+
+def trained() -> dict[str, Any]:
+    preflight = {"rows": 1, "tokens": 11}
+    sft = {"loss": {"first": 2.0, "last": math.nan}, "shortened": [{"id": "x1", "lost": 3}], "preflight": preflight}
+    return {"model": "/home/someone/run/model", "sft": sft, "dpo": None}
+
+
+def evaluated(ledger: Ledger, index: int) -> dict[str, Any]:
+    ledger.add_attempts([attempt("a1", HOSTILE), attempt("a2", LONG)], round=index, stage="evaluate")
+    ledger.add_look("harmbench_test_standard", round=index, model=f"m{index}")
+    answered = as_json(rate(8 - 4 * index, 10, unscored=1))
+    nothing = {"value": math.nan, "low": math.nan, "high": math.nan, "n": 0, "unscored": 3}
+    return {
+        "metrics": {"harmbench_test_standard.answered": answered, "xstest.vprr": nothing},
+        "skipped": [{"suite": "perplexity", "reason": "not asked for"}],
+        "suites": {"harmbench_test_standard": {"n": 11, "split": "frozen", "seconds": 2.0, "judge": "rules@1"}},
+    }
+
+
+def attacked(share: float) -> dict[str, Any]:
+    metrics = {"asr.seen": rate(round(20 * share), 20), "asr.family.direct": rate(round(20 * share), 20)}
+    return {"metrics": metrics, "skipped": {"no translation": 2}, "unrun": 3, "tokens_in": 100, "tokens_out": 50}
+
+
+def identified(ledger: Ledger) -> dict[str, Any]:
+    ledger.add_vulnerabilities([vulnerability(Status.OPEN, rate(9, 10))], round=0)
+    reason = {"name": "harmbench_test_standard.answered", "value": 0.8, "bound": 0.943, "limit": 0.3, "ok": False}
+    return {"vulnerabilities": ["V1"], "opened": 1, "gate": {"decision": "FAIL", "reasons": [reason]}}
+
+
+def curated(ledger: Ledger) -> dict[str, Any]:
+    example = Example(ask("a"), "b", "starter", "MIT", "test", "plain")
+    ledger.add_drops([Dropped(example, "quality", HOSTILE[:40])], round=1)
+    return {"rows": {"sft": 12, "dpo": 3}, "mix": {"plain": 12}, "by_source": {"starter": 12}, "reused": 4}
+
+
+def test_build_collects_what_the_ledger_holds(ledger: Ledger):
+    document = valid(build(ledger))
+    first, second = document["rounds"]
+    assert (document["run"]["name"], document["run"]["model"]) == ("demo", "tiny")
+    assert document["run"]["started"] == "2023-11-14T22:13:30+00:00"
+    assert first["metrics"]["harmbench_test_standard.answered"] == {
+        **{"value": 0.8, "low": pytest.approx(0.490, abs=1e-3), "high": pytest.approx(0.943, abs=1e-3)},
+        **{"n": 10, "unscored": 1},
+    }
+    assert first["metrics"]["xstest.vprr"] == {"value": None, "low": None, "high": None, "n": 0, "unscored": 3}
+    assert second["metrics"]["asr.seen"]["value"] == 0.25
+    assert first["data"] is None and first["train"] is None
+    assert second["data"]["rows"] == {"sft": 12, "dpo": 3}
+    assert [(d["step"], d["n"]) for d in second["data"]["dropped"]] == [("quality", 1)]
+    sft = {"loss": {"first": 2.0, "last": None}, "shortened": 1, "preflight": {"rows": 1, "tokens": 11}}
+    assert second["train"] == {"sft": sft}, "no nan, no long list"
+    assert "someone" not in to_json(document), "no folder of the user's"
+    assert document["run"]["families"]["many_shot"] == "held_out"
+    assert first["gate"]["decision"] == "FAIL" and second["gate"] is None
+    assert document["looks"] == {"harmbench_test_standard": 2}
+
+
+def test_stages_say_what_they_cost_and_whether_they_finished(ledger: Ledger):
+    stages = {s["name"]: s for s in build(ledger)["rounds"][1]["stages"]}
+    assert list(stages) == ["curate", "train", "evaluate", "redteam", "identify"]
+    assert (stages["evaluate"]["tokens_in"], stages["evaluate"]["tokens_out"]) == (14, 10), "of its two attempts"
+    assert (stages["redteam"]["tokens_in"], stages["redteam"]["tokens_out"]) == (100, 50), "as it counted itself"
+    assert (stages["train"]["tokens_in"], stages["curate"]["cached"]) == (11, 4)
+    assert not stages["identify"]["finished"] and stages["identify"]["seconds"] is None
+    assert stages["evaluate"]["seconds"] > 0
+
+
+def test_what_was_not_measured_is_there_with_its_reason(ledger: Ledger):
+    assert build(ledger)["rounds"][0]["skipped"] == [
+        {"stage": "evaluate", "suite": "perplexity", "reason": "not asked for", "n": None},
+        {"stage": "redteam", "suite": "", "reason": "no translation", "n": 2},
+        {"stage": "redteam", "suite": "", "reason": "not run: the budget was spent", "n": 3},
+    ]
+
+
+def test_a_vulnerability_has_one_row_and_its_history(ledger: Ledger):
+    [found] = build(ledger)["vulnerabilities"]
+    assert (found["status"], found["rate"]["value"], found["evidence"]) == ("fixed", 0.1, ["a1", "a2"])
+    assert [(h["round"], h["status"], h["rate"]["value"]) for h in found["history"]] == [
+        (0, "open", 0.9),
+        (1, "fixed", 0.1),
+    ]
+
+
+def test_a_stage_that_was_asked_again_with_other_inputs_is_shown_once(ledger: Ledger):
+    ledger.stage(1, "evaluate", {"seed": 2}, lambda: {"metrics": {"plain.refused": as_json(rate(1, 4))}, "skipped": []})
+    second = valid(build(ledger))["rounds"][1]
+    assert [s["name"] for s in second["stages"]].count("evaluate") == 1
+    assert "plain.refused" in second["metrics"] and "xstest.vprr" not in second["metrics"]
+
+
+def test_an_empty_ledger_is_a_report_too(tmp_path: Path):
+    with Ledger.open(tmp_path / "new", create=True) as ledger:
+        document = valid(build(ledger))
+    assert document["rounds"] == [] and document["run"]["name"] == "new"
+    assert "None was found." in page(document)
+    assert "new" in shown(document)
+
+
+# how much is shown
+
+
+def test_public_holds_no_text_team_its_beginning_full_all_of_it(ledger: Ledger):
+    public, team, full = (valid(build(ledger, level)) for level in ("public", "team", "full"))
+    assert public["transcripts"] == []
+    texts = [turn["text"] for t in team["transcripts"] for turn in t["turns"]]
+    assert len(texts) == 4 and max(map(len, texts)) == 80
+    assert team["transcripts"][1]["turns"][1]["clipped"] == len(LONG) - 80
+    assert full["transcripts"][1]["turns"][1] == {"role": "assistant", "text": LONG, "clipped": 0}
+    assert redacted(full, "team") == team and redacted(full, "public") == public
+    assert redacted(public, "full") == public, "what is not in the document can't be shown"
+
+
+def test_an_unknown_level_is_the_users_mistake(ledger: Ledger):
+    level: Any = "private"
+    with pytest.raises(UserError, match=r"'private'.*expected one of public, team, full"):
+        build(ledger, level)
+    with pytest.raises(UserError, match="'private'"):
+        page(fixture(), level)
+
+
+# text that wants to do harm
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+
+def tags(html: str) -> list[tuple[str, dict[str, str | None]]]:
+    parser = Tags()
+    parser.feed(html)
+    return parser.tags
+
+
+@pytest.mark.parametrize("level", ["public", "team", "full"])
+def test_hostile_text_is_shown_and_does_nothing(ledger: Ledger, level: Any):
+    html = page(build(ledger, level))
+    html.encode()  # a lone surrogate would fail here
+    found = tags(html)
+    assert not {tag for tag, _ in found} & {"script", "img", "iframe", "object", "embed", "form", "base", "a"}
+    assert not [name for _, attributes in found for name in attributes if name.startswith("on")]
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069]", html)
+    assert "&lt;script&gt;" in html, "the vulnerability's name is shown as text"
+    assert "{{ 7*7 }}" in html, "and is no template"
+    assert "⟨U+202E⟩" in html and "⟨U+001B⟩" in html and "⟨U+D800⟩" in html
+    assert len(html) < 600_000
+
+
+def test_the_page_loads_nothing(ledger: Ledger):
+    for html in (page(fixture()), page(build(ledger, "full"))):
+        [policy] = [a["content"] for t, a in tags(html) if t == "meta" and a.get("http-equiv")]
+        assert policy is not None and policy.startswith("default-src 'none'; style-src 'unsafe-inline';")
+        assert not re.search(r"https?://", html)
+        loads = [
+            (t, k, v)
+            for t, a in tags(html)
+            for k, v in a.items()
+            if k in ("src", "href", "data", "action", "xlink:href")
+        ]
+        assert loads == [("link", "href", "data:,")]
+        assert "url(" not in html and "@import" not in html
+
+
+def test_plain_makes_everything_visible_and_clips_with_a_note():
+    assert plain("a\x1b[31m\x7f\x9b\nb") == "a⟨U+001B⟩[31m⟨U+007F⟩⟨U+009B⟩\nb"
+    assert plain("\u202ex\ud800") == "⟨U+202E⟩x⟨U+D800⟩"
+    assert plain("नमस्ते می\u200cخواهم 👩\u200d🔬 Ünïcode\r\n") == "नमस्ते می\u200cخواهم 👩\u200d🔬 Ünïcode\n"
+    assert plain("a" + "\u0301" * 50) == "a" + "\u0301" * 3
+    assert plain("abcdef", 4) == "abcd … [2 more characters, in the ledger]"
+    assert one_line("a\nb\tc") == "a↵b c"
+
+
+# every figure is shown
+
+
+def test_the_html_shows_the_figures_of_the_json():
+    document = valid(fixture())
+    html = page(document)
+    for one in document["rounds"]:
+        for name, estimate in one["metrics"].items():
+            row = re.search(rf"<code>{re.escape(name)}</code>.*?</tr>", html, re.S)
+            assert row is not None, name
+            if estimate["value"] is not None and not name.startswith("perplexity"):
+                assert f"{100 * estimate['value']:.1f}\N{NO-BREAK SPACE}%" in row[0]
+                assert f"{100 * estimate['low']:.1f} to {100 * estimate['high']:.1f}" in row[0]
+            assert f">{estimate['n']}" in row[0]
+        for drop in one["data"]["dropped"] if one["data"] else []:
+            assert drop["reason"] in html and f">{drop['n']}</td>" in html
+    for v in document["vulnerabilities"]:
+        assert v["id"] in html and v["name"] in html and all(id in html for id in v["evidence"])
+    for suite, n in document["looks"].items():
+        assert f"<code>{suite}</code> was measured {n} times in this run" in html
+    assert "put xstest_prompts.csv into $BREAKFIX_DATA (untouched, round 1, round 2)" in html
+    assert all(version in html for version in document["run"]["versions"].values())
+
+
+def test_charts_have_a_mark_for_every_figure_and_say_it_in_words():
+    html = page(fixture())
+    wide = re.findall(r'<svg[^>]*aria-label="([^"]+)"', html)
+    assert len(set(wide)) == 8, wide
+    assert "<title>Privacy, Untouched: 83.3\N{NO-BREAK SPACE}% (55.2 to 95.3), n = 12</title>" in html, "1 - IPRR"
+    assert "<title>Many shot · held out, Round 2:" in html
+    assert "Past tense · held out, Untouched:" not in html, "unknown is not zero"
+
+
+def test_many_rounds_and_only_one():
+    document = fixture()
+    only = {**document, "rounds": document["rounds"][:1]}
+    many = {**document, "rounds": [{**document["rounds"][-1], "index": i} for i in range(9)]}
+    assert '<th class="n">Round 8</th>' in page(valid(many))
+    assert '<th class="n">Round 1</th>' not in page(valid(only))
+    text = shown(many)
+    assert "untouched" in text and "round 8" in text and "(not shown: round 1 to 6)" in text
+
+
+# terminal
+
+
+def shown(document: dict[str, Any], width: int = 80, **options: Any) -> str:
+    buffer = io.StringIO()
+    render(document, Console(file=buffer, width=width), **options)
+    return buffer.getvalue()
+
+
+def test_terminal_has_a_row_per_headline_and_a_column_per_round():
+    text = shown(fixture(), 120, html=Path("runs/demo/report.html"))
+    lines = text.splitlines()
+    assert lines[1].split() == ["untouched", "round", "1", "round", "2"]
+    [answered] = [line for line in lines if "HarmBench" in line]
+    assert answered.startswith("↓ HarmBench answered")
+    assert "13.2\N{NO-BREAK SPACE}% (8.8 to 19.3)" in answered
+    assert any(line.startswith("↑ Capability") for line in lines)
+    assert "gate, round 2: PASS" in lines
+    assert text.count("skipped xstest: not on this machine") == 1
+    assert "report: runs/demo/report.html" in lines
+    assert "\x1b" not in text, "plain where it is not a terminal"
+
+
+def test_terminal_fits_eighty_columns_and_cuts_no_figure():
+    document = fixture()
+    for width in (60, 80, 120):
+        text = shown(document, width)
+        assert "…" not in text
+        assert max(map(len, text.splitlines()[:20])) <= width
+    assert "(76.4 to 88.1)" in shown(document, 80)
+
+
+def test_terminal_shows_hostile_names_as_text(ledger: Ledger):
+    document = copy.deepcopy(build(ledger))
+    document["run"]["name"] = HOSTILE
+    document["rounds"][0]["skipped"].append({"stage": "evaluate", "suite": "x", "reason": HOSTILE, "n": None})
+    text = shown(document, 200)
+    assert "[red]not markup[/red]" in text and "\x1b" not in text and "\u202e" not in text
+    assert "gate, untouched: FAIL" in text
+    assert (
+        "harmbench_test_standard.answered: 80.0\N{NO-BREAK SPACE}%, bound 94.3\N{NO-BREAK SPACE}%, limit 30.0" in text
+    )
+
+
+def test_the_schema_is_closed_and_versioned():
+    document = fixture()
+    assert schema()["properties"]["schema"] == {"const": "breakfix-report/1"}
+    for broken in ({**document, "extra": 1}, {**document, "schema": "breakfix-report/2"}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate(broken, schema())
