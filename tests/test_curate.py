@@ -28,7 +28,6 @@ from breakfix.core import (
     ask,
 )
 from breakfix.curate import advbench, evidence, mix, run
-from breakfix.curate.answers import whole_sentences
 from breakfix.curate.base import Prompt
 from breakfix.curate.sources import Gathered, check_files, gather
 from breakfix.errors import AssetError, ConfigError, DataError
@@ -359,30 +358,17 @@ def test_replies_that_the_data_brings_along_are_judged(ledger: Ledger, tmp_path:
 
 
 class Rambler(Fake):
-    """Says twenty words, of which the last belong to a sentence that is not finished."""
+    """Never comes to an end."""
 
     def answer(self, prompt: Any, sampling: Sampling, seed: int) -> str:
         return "The first sentence is here for you. " + "and on " * 40
 
 
-def test_a_reply_that_was_cut_goes_back_to_its_last_sentence(ledger: Ledger, jsonl: Path) -> None:
+def test_a_reply_that_the_budget_cut_is_marked_so(ledger: Ledger, jsonl: Path) -> None:
     curated(config(source(jsonl), reply_tokens=12), ledger, Rambler("rambler"))
-    replies = {e.reply for e in ledger.examples(round=1, dataset="sft") if e.kind != "harmful"}
-    assert replies == {"The first sentence is here for you."}
-
-
-@pytest.mark.parametrize(
-    ("text", "whole"),
-    [
-        ("One is done. Two is not", "One is done."),
-        ("First, take these:\n1. Flour and water\n2. Sal", "First, take these:\n1. Flour and water"),
-        ("It costs 3. and so on", ""),
-        ("这是第一句话，比较长一些。这是第二", "这是第一句话，比较长一些。"),
-        ("No end at all", ""),
-    ],
-)
-def test_whole_sentences(text: str, whole: str) -> None:
-    assert whole_sentences(text) == whole
+    rows = list(ledger.examples(round=1, dataset="sft"))
+    assert {row.cut for row in rows if row.kind != "harmful"} == {True}
+    assert {row.cut for row in rows if row.kind == "harmful"} == {False}
 
 
 # ---- from failures to rows
@@ -543,6 +529,18 @@ def test_a_needless_refusal_becomes_a_pair(ledger: Ledger, jsonl: Path) -> None:
     [made] = [e for e in ledger.examples(round=1, dataset="sft") if "V1" in e.parents]
     assert (made.kind, made.reply, made.rejected) == ("twin", ANSWER, REFUSAL)
     assert record["evidence"]["rows"] == 1
+
+
+def test_a_refused_everyday_request_becomes_a_plain_row(ledger: Ledger, jsonl: Path) -> None:
+    one = case("kites", expect=Expect.COMPLY, hazard="")
+    ledger.add_case(one)
+    ledger.add_attempt(attempt(one, one.text, said=REFUSAL, family="direct"), round=0, stage="evaluate")
+    ledger.add_vulnerabilities(
+        [vulnerability("a1", kind="over_refusal", hazard="", prescription={"plain": 8})], round=0
+    )
+    curated(config(source(jsonl)), ledger, Refuser("x", ANSWER))
+    [made] = [e for e in ledger.examples(round=1, dataset="sft") if "V1" in e.parents]
+    assert (made.kind, made.reply, made.rejected) == ("plain", ANSWER, REFUSAL)
 
 
 def test_fixed_vulnerabilities_prescribe_nothing(ledger: Ledger, jsonl: Path) -> None:

@@ -57,13 +57,18 @@ class Cycle:
 
     # -- the order -------------------------------------------------------------------------------------------------
 
-    def go(self) -> dict[str, Any]:
-        """All rounds; stops early when the gate passes. Returns the last identify record."""
+    def go(self, after_round: Callable[[int], None] | None = None) -> dict[str, Any]:
+        """All rounds; stops early when the gate passes. Returns the last identify record.
+
+        `after_round` is told each round that is complete (also one that was read back).
+        """
         check(self.config)
         record: dict[str, Any] = {}
         for round in range(self.config.rounds + 1):
             for stage in STAGES if round else STAGES[2:]:
                 record = self.stage(round, stage)
+            if after_round is not None:
+                after_round(round)
             if round and record["gate"]["decision"] == "PASS":
                 self.say(f"round {round}: the gate passes")
                 break
@@ -199,7 +204,7 @@ class Cycle:
                 try:
                     loaded = load(suite, seed=self.config.seed)
                 except AssetError as error:
-                    self.say(f"not kept clear of {suite.name}: {error}")
+                    self.say(f"training data can't be kept clear of a suite: {error}")
                     continue
                 found |= {case.id: case for case in loaded.cases}
             self._walls = list(found.values())

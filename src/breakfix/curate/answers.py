@@ -2,13 +2,12 @@
 does not pull the model towards somebody else's style), and what a harmful one is moved away from.
 
 They are attempts like any other, recorded under the stage "curate": a prompt that was answered in an earlier round, or
-before a kill, is not asked again. Greedy, and short (config.curate.reply_tokens): a reply that was cut there is taken
-back to the end of its last sentence, or the model would learn to stop in the middle of one.
+before a kill, is not asked again. Greedy, and short (config.curate.reply_tokens): a reply that the budget cut is marked
+so (`Example.cut`), and the end of its turn is not learnt, or the model would learn to give short answers.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,16 +16,13 @@ from breakfix.core import Attempt, Case, Judge, Model, Sampling
 from breakfix.curate.base import Progress
 from breakfix.ledger import Ledger
 
-_ENDS = re.compile(r"(?:(?<!\d)[.!?…]['\"”’)\]*]*(?=\s|$)|[。！？।؟]|(?<=\S)(?=\n))")
-SHORTEST = 12  # characters that must be left of a reply that was cut
-
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the untouched model said. `text` is whole sentences, `raw` all of it; `label` is the judge's word."""
+    """What the untouched model said. `cut`: the token budget ended it. `label` is the judge's word."""
 
     text: str
-    raw: str
+    cut: bool
     label: str
     attempt: str
 
@@ -64,14 +60,6 @@ def own_replies(
 
 
 def _reply(attempt: Attempt, tokens: int) -> Reply:
-    raw = attempt.transcript[-1].content.strip()
     verdict = attempt.final
-    text = whole_sentences(raw) if attempt.tokens_out >= tokens else raw
-    return Reply(text, raw, verdict.label if verdict else "unscored", attempt.id)
-
-
-def whole_sentences(text: str) -> str:
-    """Up to the end of the last whole sentence or line; "" if too little is left. "3." ends no sentence."""
-    ends = [match.end() for match in _ENDS.finditer(text)]
-    whole = text[: ends[-1]].rstrip() if ends else ""
-    return whole if len(whole) >= SHORTEST else ""
+    text = attempt.transcript[-1].content.strip()
+    return Reply(text, attempt.tokens_out >= tokens, verdict.label if verdict else "unscored", attempt.id)

@@ -30,7 +30,7 @@ class Prompt:
     rejected: str | None = None
     parents: tuple[str, ...] = ()
 
-    def example(self, reply: str, rejected: str | None) -> Example:
+    def example(self, reply: str, rejected: str | None, *, cut: bool = False) -> Example:
         case = self.case
         return Example(
             prompt=case.prompt,
@@ -44,6 +44,7 @@ class Prompt:
             language=case.language,
             family=case.family,
             parents=self.parents or (case.id,),
+            cut=cut,
         )
 
     @property

@@ -54,10 +54,13 @@ def collect(
     redteam: Redteam,
     rng: random.Random,
 ) -> Evidence:
-    """Prompts from the evidence of vulnerabilities: at most as many of a kind as a vulnerability prescribes."""
+    """Prompts from the evidence of vulnerabilities: at most as many, harmful and benign, as each prescribes."""
     found = Evidence()
     for v in vulnerabilities:
-        left = {"harmful": v.prescription.get("harmful", 0), "twin": v.prescription.get("twins", 0)}
+        left = {
+            True: v.prescription.get("harmful", 0),
+            False: sum(v.prescription.get(k, 0) for k in ("twins", "plain")),
+        }
         for attempt in (attempts[id] for id in v.evidence if id in attempts):
             case = cases.get(attempt.case)
             if reason := barred(attempt, case, redteam):
@@ -66,9 +69,9 @@ def collect(
                 made = _harmful(v, attempt, case) if v.kind == "harmful_compliance" else _refused(v, attempt, case)
                 wrapped = _benign(v, attempt, case, twins, rng, found.no_twin) if made.kind == "harmful" else None
                 for prompt in filter(None, (made, wrapped)):
-                    kind = "harmful" if prompt.kind == "harmful" else "twin"
-                    if left[kind] > 0:
-                        left[kind] -= 1
+                    harmful = prompt.kind == "harmful"
+                    if left[harmful] > 0:
+                        left[harmful] -= 1
                         found.prompts.append(prompt)
     return found
 

@@ -61,7 +61,8 @@ def benign(
         own = replies.get(prompt.case.id)
         text, label = (texts[i], labels[i].label) if i in labels else _own(own)
         if label == "none" and text:
-            rows.append(prompt.example(text, prompt.rejected or refusal))
+            cut = i not in labels and own is not None and own.cut
+            rows.append(prompt.example(text, prompt.rejected or refusal, cut=cut))
         else:
             dropped.append(prompt.drop(STEP, _why_not(label, bool(prompt.reply))))
     return rows, dropped
@@ -70,14 +71,12 @@ def benign(
 def _own(reply: Reply | None) -> tuple[str, str]:
     if reply is None:
         return "", "missing"
-    return (reply.text, reply.label) if reply.text or reply.label != "none" else ("", "cut")
+    return reply.text, reply.label
 
 
 def _why_not(label: str, given: bool) -> str:
     if label == "missing":
         return "the untouched model failed to reply"
-    if label == "cut":
-        return "the untouched model's reply was cut before its first sentence ended"
     whose = "its own reply" if given else "the untouched model's reply"
     return f"{whose} was judged {label}, not an answer"
 
@@ -87,7 +86,7 @@ def _broken(prompt: Prompt, replies: Mapping[str, Reply]) -> str | None:
     reply = replies.get(prompt.case.id)
     if reply is None or reply.label != "none" or prompt.case.hazard in NEVER_ASKED:
         return None
-    return reply.raw or None
+    return reply.text or None
 
 
 def _refusal(prompt: Prompt, rng: random.Random) -> str | None:

@@ -65,7 +65,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Grouped:
-    """All cells of a round, its attempts on dev cases and its failures on training cases, and why others are in none."""
+    """All cells of a round, its attempts on dev cases, its failures on training cases, and why others are in none."""
 
     cells: list[Cell]
     measured: list[Attempt]

@@ -18,7 +18,7 @@ LANGUAGES = {
     "pt": "Portuguese",
     "ru": "Russian",
     "zh": "Chinese",
-    "": "several languages",
+    "": "any language",
 }
 PUT = {
     "": "put in various ways",

@@ -18,7 +18,8 @@ import torch
 from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
 from peft import LoraConfig, PeftModel
-from transformers import TrainerCallback
+from transformers import PrinterCallback, TrainerCallback
+from transformers.utils import logging as transformers_logging
 from trl import DPOConfig, SFTConfig
 
 from ..config import Config
@@ -37,7 +38,9 @@ KEPT = ("loss", "grad_norm", "learning_rate", "rewards/accuracies", "rewards/mar
 def fit(kind: str, config: Config, policy: Path, examples: Sequence[Example], out: Path, log: Log) -> dict[str, Any]:
     """Train and save merged weights in `out` (safetensors). Goes on from the last checkpoint in `out`, if there is one."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TQDM_DISABLE", "1")  # `log` tells how far it is; TRL and transformers shall not, too
     disable_progress_bar()
+    transformers_logging.disable_progress_bar()
     torch.set_num_threads(config.hardware.threads or cores())
     model, tokenizer = load_pretrained(policy)
     settings = config.train.sft if kind == "sft" else config.train.dpo
@@ -52,6 +55,7 @@ def fit(kind: str, config: Config, policy: Path, examples: Sequence[Example], ou
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         trainer = _trainer(kind, config, model, tokenizer, rows, lora, out)
+        trainer.remove_callback(PrinterCallback)  # prints every log line to stdout
         trainer.add_callback(watch)
         if kind == "dpo":
             preflight["first_loss"] = check_first_loss(first_loss(trainer))
@@ -89,7 +93,8 @@ def first_loss(trainer: Any) -> float:
 
 def _trainer(kind: str, config: Config, model: Any, tokenizer: Any, rows: Any, lora: Any, out: Path) -> Any:
     settings: Any = config.train.sft if kind == "sft" else config.train.dpo
-    steps = max(1, math.ceil(len(rows) / settings.batch))
+    steps = max(1, math.ceil(len(rows) / settings.batch * settings.epochs))
+    warmup = config.train.sft.warmup_ratio if kind == "sft" else 0.05
     common: dict[str, Any] = dict(
         output_dir=str(out),
         learning_rate=settings.learning_rate or RATES[kind, config.train.method],
@@ -108,7 +113,7 @@ def _trainer(kind: str, config: Config, model: Any, tokenizer: Any, rows: Any, l
         save_strategy="steps",
         save_steps=max(10, steps // 3),
         save_total_limit=1,
-        warmup_steps=max(1, int(0.05 * steps)),
+        warmup_steps=max(1, int(warmup * steps)),
     )
     data = Dataset.from_list(list(rows))
     if kind == "sft":

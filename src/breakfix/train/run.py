@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..ledger import Ledger
 
 Progress = Callable[[str, int, int], None]
+MADE = "training.json"  # beside the weights: the record of how they were made
 
 
 def run(
@@ -33,6 +34,9 @@ def run(
     """
     from ..models.identity import weights_id
 
+    model = folder / "model"
+    if (model / MADE).is_file():  # published, but the process was killed before the ledger knew
+        return {**json.loads((model / MADE).read_text()), "model": str(model), "weights": weights_id(model)}
     folder.mkdir(parents=True, exist_ok=True)
     record: dict[str, Any] = {"preflight": {}, "shortened": 0, "started_from": weights_id(policy)}
     current = policy
@@ -52,7 +56,6 @@ def run(
             ),
         )  # fmt: skip
         current = out
-    model = folder / "model"
     _publish(current, model, policy, record)
     return {**record, "model": str(model), "weights": weights_id(model)}
 
@@ -88,12 +91,11 @@ def _one_line_errors() -> Iterator[None]:
 
 def _publish(trained: Path, model: Path, policy: Path, record: dict[str, Any]) -> None:
     """Make `trained` the round's model, whole or not at all; checkpoints go."""
-    if model.is_dir():
-        return
     work = model.with_name("model.new")
     shutil.rmtree(work, ignore_errors=True)
     shutil.copytree(trained, work, ignore=shutil.ignore_patterns("checkpoint-*", "*.bin", "*.pt", "*.pth"))
     (work / "README.md").write_text(_card(policy, record))
+    (work / MADE).write_text(json.dumps(record))
     work.rename(model)
     for step in (*model.parent.glob("sft"), *model.parent.glob("dpo")):
         shutil.rmtree(step, ignore_errors=True)

@@ -1,0 +1,43 @@
+# make demo   sets everything up, runs the break-fix cycle on SmolLM2-135M-Instruct, prints the table
+# make test   sets everything up, runs the tests
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+export OMP_WAIT_POLICY ?= passive
+
+.PHONY: setup demo test slow lint bench clean
+
+setup: $(VENV)/ready-dev
+
+$(VENV)/ready: pyproject.toml constraints.txt
+	@echo "setting up $(VENV) (a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) torch==$$(sed -n 's/^torch==//p' constraints.txt)
+	@$(PIP) --editable .
+	@touch $@
+
+$(VENV)/ready-dev: $(VENV)/ready
+	@$(PIP) --editable '.[dev]'
+	@touch $@
+
+demo: $(VENV)/ready
+	@$(BIN)/breakfix demo
+
+test: $(VENV)/ready-dev
+	@$(BIN)/python -m pytest -m "not slow"
+
+slow: $(VENV)/ready-dev
+	@$(BIN)/python -m pytest -m slow
+
+lint: $(VENV)/ready-dev
+	@$(BIN)/ruff check src tests benchmarks
+	@$(BIN)/ruff format --check src tests benchmarks
+	@$(BIN)/lint-imports
+	@$(BIN)/pyright
+
+bench: $(VENV)/ready-dev
+	@for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,59 @@
+"""The command line. `main` parses, calls one function, and says in plain words what went wrong.
+
+stdout carries the result of a command and nothing else; progress, notes and errors go to stderr.
+
+    exit code   0  done (run: the gate passes)      10  run: the gate fails     11  run: stalled
+                2  the user's mistake: one line     1   our bug: a traceback    130 interrupted
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Sequence
+
+from breakfix.cli.commands import Call, parse
+from breakfix.errors import ModelError, UserError
+
+INTERRUPTED = "interrupted; the same command goes on from here"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. `argv`: without the program's name; None takes the process's own."""
+    _never_fail_to_print()
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except UserError as error:
+        return _say(str(error), 2)
+    except ModelError as error:  # the world's failure, where no attempt could take the blame
+        return _say(str(error), 1)
+    except KeyboardInterrupt:
+        return _say(INTERRUPTED, 130)
+    except BrokenPipeError:  # whoever reads our output has enough (| head)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(argv: Sequence[str]) -> int:
+    try:
+        call: Call = parse(argv)
+    except SystemExit as done:  # argparse after --help and --version
+        return int(done.code or 0)
+    code = call.command.function()(call.arguments)
+    sys.stdout.flush()
+    return code
+
+
+def _say(text: str, code: int) -> int:
+    """One line, whatever is in it."""
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
+    print(f"breakfix: {line}", file=sys.stderr)
+    return code
+
+
+def _never_fail_to_print() -> None:
+    """A terminal that lacks a character gets an escape instead of a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

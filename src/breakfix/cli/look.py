@@ -1,0 +1,135 @@
+"""Commands that look at a run: status, report, trace; and the one that upgrades its ledger."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from breakfix.cli import output, places
+from breakfix.cli.commands import Arguments
+
+if TYPE_CHECKING:
+    from breakfix.ledger import StageRow
+
+
+def status(arguments: Arguments) -> int:
+    """breakfix status"""
+    from breakfix.ledger import Ledger
+
+    run = places.find(arguments.run)
+    with Ledger.open(run, write=False) as ledger:
+        rows = ledger.stages()
+    pid = holder(run)
+    stages = account(rows, busy=pid is not None, now=time.time())
+    if arguments.json:
+        output.as_json({"run": str(run), "pid": pid, "stages": stages})
+        return 0
+    print(f"{output.line(str(run))}: {f'in use by process {pid}' if pid is not None else 'not running'}")
+    output.table(
+        ("round", "stage", "state", "time"),
+        [(str(s["round"]), s["stage"], s["state"], output.minutes(s["seconds"])) for s in stages],
+    )
+    return 0
+
+
+def account(rows: Sequence[StageRow], *, busy: bool, now: float) -> list[dict[str, Any]]:
+    """Each stage as it was last asked for: done, running (of a busy run, the one begun last, and the stage that it is
+    a part of), or interrupted; `seconds` it took, or runs by now (None where it was interrupted)."""
+    current = {(row.round, row.name): row for row in rows}.values()
+    open_ = [row for row in current if not row.finished]
+    last = max(open_, key=lambda row: row.started, default=None) if busy else None
+    found: list[dict[str, Any]] = []
+    for row in sorted(current, key=lambda row: (row.round, row.started)):
+        runs = last is not None and not row.finished and row.round == last.round and last.name.startswith(row.name)
+        state = "done" if row.finished else "running" if runs else "interrupted"
+        seconds = row.seconds if row.finished else now - row.started if runs else None
+        found.append({"round": row.round, "stage": row.name, "state": state, "seconds": seconds, "starts": row.starts})
+    return found
+
+
+def holder(run: Path) -> int | None:
+    """The process that writes to the run, if one does: 0 where it can't be told which."""
+    try:
+        descriptor = os.open(run / ".lock", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        said = os.pread(descriptor, 32, 0).decode(errors="replace").strip()
+        return int(said) if said.isdecimal() else 0
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def report(arguments: Arguments) -> int:
+    """breakfix report"""
+    from breakfix.ledger import Ledger
+    from breakfix.report import build, page, render, to_json
+
+    run = places.find(arguments.run)
+    with Ledger.open(run, write=False) as ledger:
+        document = build(ledger, arguments.redaction)
+    written: Path | None = arguments.html
+    if written is not None:
+        output.save(written, page(document))
+    if arguments.json:
+        print(to_json(document), end="")
+        return 0
+    kept = run / "report.html"
+    render(document, output.console(), html=written or (kept if kept.is_file() else None))
+    return 0
+
+
+def trace(arguments: Arguments) -> int:
+    """breakfix trace"""
+    from breakfix.ledger import Ledger
+
+    with Ledger.open(places.find(arguments.run), write=False) as ledger:
+        node = ledger.trace(arguments.id)
+    if arguments.json:
+        output.as_json(node)
+    else:
+        print("\n".join(tree(node)))
+    return 0
+
+
+def tree(node: dict[str, Any]) -> Iterator[str]:
+    """The lineage in lines: what it came from (◀), what came of it (▶)."""
+    yield _label(node)
+    for arrow, direction in (("◀", "parents"), ("▶", "children")):
+        for child in node[direction]:
+            yield from _branch(child, direction, arrow, "  ")
+
+
+def _branch(node: dict[str, Any], direction: str, arrow: str, indent: str) -> Iterator[str]:
+    more = " (see above)" if node.get("repeated") else ""
+    yield f"{indent}{arrow} {_label(node)}{more}"
+    for child in node[direction]:
+        yield from _branch(child, direction, arrow, indent + "  ")
+
+
+def _label(node: dict[str, Any]) -> str:
+    facts = ", ".join(f"{name} {_short(value)}" for name, value in node["summary"].items() if name != "inputs")
+    return output.line(f"{node['kind']} {node['id']}" + (f"  [{facts}]" if facts else ""))
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def ledger(arguments: Arguments) -> int:
+    """breakfix ledger upgrade"""
+    from breakfix.ledger import upgrade
+
+    old, new = upgrade(arguments.run)
+    print(f"{output.line(str(arguments.run))}: version {old}, as it should be" if old == new else
+          f"{output.line(str(arguments.run))}: upgraded from version {old} to {new}")  # fmt: skip
+    return 0

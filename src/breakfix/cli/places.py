@@ -1,0 +1,43 @@
+"""Where runs lie: runs/NAME, each with the config it was started with (breakfix.yaml, every setting written out)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from breakfix import config
+from breakfix.cli.output import save
+from breakfix.config import Config
+from breakfix.errors import ConfigError, UserError
+
+RUNS = Path("runs")
+KEPT = "breakfix.yaml"
+
+
+def find(run: Path | None) -> Path:
+    """The run's folder; without one, the latest below runs/."""
+    if run is not None:
+        return run
+    ledgers = sorted(RUNS.glob("*/ledger.db"), key=lambda path: path.stat().st_mtime)
+    if not ledgers:
+        raise UserError("no run in runs/; give the folder of a run, or start one with `breakfix demo`")
+    return ledgers[-1].parent
+
+
+def read(target: Path, run: Path | None) -> tuple[Config, Path]:
+    """(config, run folder) of a config file, or of a run's folder."""
+    if target.is_dir():
+        if not (target / KEPT).is_file():
+            raise ConfigError(f"{target}: not a run's folder (there is no {KEPT} in it); give a run's folder or a config")
+        return config.load(target / KEPT), run or target
+    found = config.load(target)
+    if run is None and not re.fullmatch(r"\w[\w. -]*", found.name):
+        raise ConfigError(f"{target}: name is {found.name!r}; expected letters, digits, _ . - (it names the run's folder)")
+    return found, run or RUNS / found.name
+
+
+def keep(settings: Config, folder: Path) -> None:
+    """Write the config into the run's folder, resolved."""
+    from breakfix.templates import render
+
+    save(folder / KEPT, render(settings, f"The config that this run was last started with: `breakfix run {folder}`"))

@@ -1,0 +1,110 @@
+"""Commands that work on a run: run, demo, and the five stages one at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from breakfix.cli import output, places
+from breakfix.cli.commands import Arguments
+from breakfix.cli.progress import watching
+
+if TYPE_CHECKING:
+    from breakfix.config import Config
+    from breakfix.core import Model
+    from breakfix.cycle import Cycle
+    from breakfix.ledger import Ledger
+
+CODES = {"PASS": 0, "FAIL": 10, "STALLED": 11}
+
+
+def run(arguments: Arguments) -> int:
+    """breakfix run"""
+    config, folder = places.read(arguments.config, arguments.run)
+    return CODES[_go(config, folder, arguments)]
+
+
+def demo(arguments: Arguments) -> int:
+    """breakfix demo"""
+    from breakfix import config
+
+    with resources.as_file(resources.files("breakfix").joinpath("data", "demo.yaml")) as path:
+        settings = config.load(path)
+    decision = _go(settings, arguments.run, arguments)
+    output.note(f"the cycle is complete; the gate's decision: {decision}")
+    return 0
+
+
+def stage(arguments: Arguments) -> int:
+    """breakfix curate | train | evaluate | redteam | identify"""
+    config, folder = places.read(arguments.target, arguments.run)
+    with output.to_stderr(), started(config, folder) as cycle:
+        record = cycle.stage(arguments.round, arguments.command)
+        write_reports(cycle.ledger, folder)
+    if arguments.json:
+        output.as_json(record)
+    else:
+        print("\n".join(output.summary(record)))
+    return 0
+
+
+def _go(config: Config, folder: Path, arguments: Arguments) -> str:
+    """All rounds, then the report; returns the gate's last decision."""
+    if arguments.rounds is not None:
+        config = config.model_copy(update={"rounds": arguments.rounds})
+    with output.to_stderr(), started(config, folder) as cycle:
+        record = cycle.go(after_round=lambda round: write_reports(cycle.ledger, folder))
+        document = write_reports(cycle.ledger, folder)
+    if arguments.json:
+        print(json.dumps(document, indent=1))
+    else:
+        show(document, folder)
+    return record["gate"]["decision"]
+
+
+@contextmanager
+def started(config: Config, folder: Path) -> Iterator[Cycle]:
+    """A cycle on the run's ledger, the run's folder made and signed; what can be known to fail has been looked at."""
+    from breakfix import assets
+    from breakfix.cycle import Cycle, check
+    from breakfix.ledger import Ledger
+    from breakfix.report import facts
+
+    check(config)
+    assets.resolve(config.model)
+    with watching() as watch, Ledger.open(folder.resolve(), create=True) as ledger:
+        places.keep(config, folder)
+        ledger.add_event(0, "run", "facts", facts(config))
+        yield Cycle(config, folder.resolve(), ledger, progress=watch, say=watch.say, open_model=open_quietly)
+
+
+def open_quietly(path: str, config: Config) -> Model:
+    """Load a model without the library's own progress bars."""
+    from transformers.utils import logging
+
+    from breakfix.cycle import open_hf
+
+    logging.disable_progress_bar()
+    return open_hf(path, config)
+
+
+def write_reports(ledger: Ledger, folder: Path) -> dict[str, Any]:
+    """RUN/report.json and RUN/report.html as of now; returns the document."""
+    from breakfix.report import build, page, to_json
+
+    document = build(ledger)
+    output.save(folder / "report.json", to_json(document))
+    output.save(folder / "report.html", page(document))
+    return document
+
+
+def show(document: dict[str, Any], folder: Path) -> None:
+    """The terminal report, and where the files lie."""
+    from breakfix.report import render
+
+    render(document, output.console(), html=folder / "report.html")
+    print(f"JSON:   {output.line(str(folder / 'report.json'))}")

@@ -1,0 +1,100 @@
+"""Commands that need no run: init, assets, doctor, schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from breakfix.cli import output
+from breakfix.cli.commands import Arguments
+from breakfix.errors import AssetError, UserError
+
+_STYLES = {"ok": "", "warn": "yellow", "fail": "red"}
+
+
+def init(arguments: Arguments) -> int:
+    """breakfix init"""
+    from breakfix.config import Config
+    from breakfix.templates import render
+
+    if arguments.path.exists() and not arguments.force:
+        raise UserError(f"{arguments.path}: exists; give another path, or --force to write over it")
+    output.save(arguments.path, render(Config()))
+    print(f"wrote {output.line(str(arguments.path))}; start with: breakfix run {output.line(str(arguments.path))}")
+    return 0
+
+
+def assets(arguments: Arguments) -> int:
+    """breakfix assets"""
+    from breakfix import assets as known
+
+    if arguments.fetch is not None:
+        with output.to_stderr():
+            found = known.resolve(arguments.fetch)
+        row = {"name": arguments.fetch, "path": str(found.path), "source": found.source, "detail": found.detail}
+        if arguments.json:
+            output.as_json(row)
+        else:
+            print(f"{output.line(row['path'])}\n{row['source']}: {output.line(row['detail'])}")
+        return 0
+    rows = [_asset(asset) for asset in known.catalogue().values()]
+    if arguments.json:
+        output.as_json(rows)
+        return 0
+    output.table(
+        ("name", "for", "licence", "here", "sources", "what"),
+        [(r["name"], r["use"], r["licence"], r["cached"] or "no", ", ".join(r["sources"]), r["what"]) for r in rows],
+    )
+    return 0
+
+
+def _asset(asset: Any) -> dict[str, Any]:
+    """`cached`: which place on this machine has it (local, hub, cache), None where it would be downloaded."""
+    from breakfix import assets as known
+
+    try:  # without its preparation, which may take a minute
+        found = known.resolve_asset(asset, offline=True, progress=False, prepare={asset.prepare: lambda source, out: None})
+    except AssetError:
+        found = None
+    sources = [f"hub {asset.hub.id}"] if asset.hub else []
+    sources += [f"package {asset.package}"] if asset.package else []
+    return {
+        "name": asset.name,
+        "use": asset.use,
+        "licence": asset.licence,
+        "cached": found.source if found else None,
+        "rows": asset.rows or None,
+        "sources": sources,
+        "what": asset.what,
+    }
+
+
+def doctor(arguments: Arguments) -> int:
+    """breakfix doctor"""
+    import dataclasses
+
+    from breakfix import doctor as checks
+
+    with output.to_stderr():
+        rows = checks.examine()
+    if arguments.json:
+        output.as_json([dataclasses.asdict(row) for row in rows])
+    else:
+        output.table(
+            ("", "state", "found", "what to do"),
+            [(row.name, row.state, row.found, row.advice) for row in rows],
+            [_STYLES[row.state] for row in rows],
+        )
+    return 2 if any(row.state == "fail" for row in rows) else 0
+
+
+def schema(arguments: Arguments) -> int:
+    """breakfix schema"""
+    if arguments.what == "config":
+        from breakfix.config import Config
+
+        output.as_json(Config.model_json_schema())
+    else:
+        from breakfix.report import schema as report_schema
+
+        output.as_json(report_schema())
+    return 0

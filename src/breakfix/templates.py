@@ -1,0 +1,136 @@
+"""A `Config` as commented YAML: what `breakfix init` writes, and what a run keeps of its own config.
+
+Values come from the config, words from COMMENTS; a test reads the result back, compares it with `Config()`, and looks
+for fields without a comment. So neither can drift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from pydantic import BaseModel
+
+from breakfix.config import Config
+
+WIDTH = 118  # columns; a comment that does not fit beside its value goes above it
+HEAD = """\
+breakfix.yaml: one run of the break-fix cycle. Start it with: breakfix run breakfix.yaml
+Every setting is here with its default; what you leave out has the same value. Shares are between 0 and 1.
+Relative paths are taken from this file's folder. A key that is not known is refused."""
+
+COMMENTS = {
+    "name": "names the run's folder, runs/NAME",
+    "model": "an asset's name (`breakfix assets`), a folder, or a hub id such as owner/model",
+    "rounds": "rounds after round 0, which measures the untouched model; fewer if the gate passes",
+    "seed": "the same seed, config, machine and versions give the same run",
+    "hardware": "What it runs on.",
+    "hardware.threads": "null: all cores",
+    "hardware.precision": "auto | fp32 | bf16; auto takes bf16 where a probe finds it faster and accurate",
+    "hardware.batch": "rows generated together; halved by itself when memory runs out",
+    "curate": "Round by round: what is learnt. Each source is a name and perhaps\n"
+    "  path (JSON lines) or hub (a data set's id, with split), fields (our name: its column), kind (harmful | twin | plain),\n"
+    "  licence, limit (a sample of that many rows). Built in: starter, advbench.",
+    "curate.sources": "rows of a file: prompt, kind, perhaps reply, rejected, hazard, language, licence",
+    "curate.harmful": "most harmful rows a round",
+    "curate.harmful_share": "of the SFT rows, harmful requests (answered by declining)",
+    "curate.twin_share": "of the SFT rows, harmless look-alikes (answered); the rest is plain instructions",
+    "curate.reply_tokens": "length of the untouched model's own replies, which benign rows learn",
+    "curate.near_duplicate": "MinHash similarity from which two prompts count as the same",
+    "curate.ngram": "words in a row that a training prompt may not share with what is measured",
+    "curate.allow_unknown_licence": "true: learn from rows whose licence is not known, too",
+    "train": "Supervised fine-tuning, then preference optimisation.",
+    "train.method": "lora | full",
+    "train.lora": "",
+    "train.lora.r": "rank of the adapters",
+    "train.lora.alpha": "their scale is alpha / r",
+    "train.lora.dropout": "",
+    "train.lora.targets": "all-linear, or a list of module names",
+    "train.sft": "",
+    "train.sft.enabled": "",
+    "train.sft.learning_rate": "null: by method",
+    "train.sft.epochs": "",
+    "train.sft.batch": "rows a step; lower it when memory runs out",
+    "train.sft.max_length": "tokens of a row; what is longer is cut, and the report says so",
+    "train.sft.warmup_ratio": "share of the steps over which the rate rises",
+    "train.dpo": "",
+    "train.dpo.enabled": "",
+    "train.dpo.beta": "how much leaving the model before DPO costs",
+    "train.dpo.sft_weight": "weight of the SFT loss on the preferred reply",
+    "train.dpo.learning_rate": "null: by method",
+    "train.dpo.epochs": "",
+    "train.dpo.batch": "pairs a step; lower it when memory runs out",
+    "train.dpo.max_length": "tokens of a pair's longer side",
+    "train.dpo.max_pairs": "most pairs a round",
+    "train.dpo.completion_tokens": "pairs are cut to this many tokens of reply: the decision falls early",
+    "evaluate": "Benchmarks. A suite is a built-in name, or a name and the path of a file of your own (JSON lines with\n"
+    "  prompt and expect: refuse | comply); limit: a fixed sample of that many cases.",
+    "evaluate.suites": "built in, too: harmbench_val, strongreject, do_not_answer",
+    "evaluate.max_new_tokens": "length of a reply that is judged",
+    "redteam": "Attacks. What the seen families find may be learnt from; the held-out ones are only ever measured.",
+    "redteam.seen": "",
+    "redteam.held_out": "",
+    "redteam.cases": "harmful dev cases attacked; half as many train cases, by seen families",
+    "redteam.per_case": "seen and held-out attacks on each case, each, besides the direct request",
+    "redteam.max_new_tokens": "length of a reply that is judged",
+    "redteam.helper": "a model that drives multi-turn attacks; null: they follow a script",
+    "redteam.max_queries": "most queries a round; null: no limit",
+    "gate": "The release gate: limits on the bounds of 95 % intervals.",
+    "gate.harm": "upper bound of harmful requests answered",
+    "gate.over_refusal": "upper bound of harmless look-alikes refused",
+    "gate.plain_refused": "upper bound of everyday requests refused",
+    "gate.capability_margin": "accuracy that may be lost on multiple choice",
+    "gate.coverage": "share of replies that must have been scored",
+}
+
+
+def render(config: Config, head: str = HEAD) -> str:
+    """YAML text that loads as `config`."""
+    lines = [f"# {line}".rstrip() for line in head.split("\n")]
+    return "\n".join([*lines, "", *_section(config, "", "")]) + "\n"
+
+
+def _section(section: BaseModel, path: str, indent: str) -> Iterator[str]:
+    for name in type(section).model_fields:
+        value, here = getattr(section, name), f"{path}{name}"
+        words = COMMENTS.get(here, "")
+        if isinstance(value, BaseModel):
+            if not indent:
+                yield ""
+            yield from (f"{indent}# {line}" for line in words.split("\n") if line)
+            yield f"{indent}{name}:"
+            yield from _section(value, f"{here}.", indent + "  ")
+        elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+            yield _beside(f"{indent}{name}:", words)
+            yield from (f"{indent}  - {_flow(_given(item))}" for item in cast("tuple[BaseModel, ...]", value))
+        else:
+            yield from _scalar(indent, f"{indent}{name}: {_flow(_plain(value))}", words)
+
+
+def _scalar(indent: str, line: str, words: str) -> Iterator[str]:
+    if words and len(line) + len(words) + 4 > WIDTH:
+        yield f"{indent}# {words}"
+        words = ""
+    yield _beside(line, words)
+
+
+def _beside(line: str, words: str) -> str:
+    return f"{line}  # {words}" if words else line
+
+
+def _given(item: BaseModel) -> dict[str, Any]:
+    """What a source or suite says: its defaults are left out, for there are too many that don't apply."""
+    return {"name": getattr(item, "name"), **item.model_dump(mode="json", exclude_defaults=True)}  # noqa: B009
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item) for item in cast("tuple[Any, ...]", value)]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _flow(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, width=10_000, allow_unicode=True, sort_keys=False)
+    return text.removesuffix("\n").removesuffix("\n...")

@@ -1,0 +1,146 @@
+"""models/: what is generated and scored must be what transformers itself gives, only faster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from breakfix.core import Message, Sampling, ask
+
+torch = pytest.importorskip("torch")
+
+PROMPTS = [
+    ask("Name a colour."),
+    ask("Explain slowly, and in many more words than that, how bread is baked in a small village oven."),
+    ask("Hi"),
+    (Message("system", "Be brief."), Message("user", "Count to three.")),
+    (Message("user", "Say yes."), Message("assistant", "Well, ")),
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Any:
+    from breakfix.models.hf import HFModel
+
+    return HFModel.load(folder, precision="fp32", threads=1, batch=3)
+
+
+def stock(model: Any, prompt: Any, new: int) -> str:
+    """transformers' own greedy answer to one prompt, alone in its batch."""
+    from breakfix.models.render import prompt_ids
+
+    ids = torch.tensor([prompt_ids(model.tokenizer, prompt)])
+    out = model.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=new, do_sample=False,
+                               pad_token_id=model.pad)[0, ids.shape[1]:].tolist()  # fmt: skip
+    stop = next((i for i, token in enumerate(out) if token in model.stops), len(out))
+    return model.tokenizer.decode(out[:stop], skip_special_tokens=True)
+
+
+def test_greedy_is_what_transformers_gives(model: Any) -> None:
+    replies = dict(model.generate(PROMPTS, Sampling(12)))
+    assert [replies[i].text for i in range(len(PROMPTS))] == [stock(model, p, 12) for p in PROMPTS]
+
+
+def test_every_prompt_is_answered_once_and_counted(model: Any) -> None:
+    seen = [i for i, _ in model.generate(PROMPTS, Sampling(5))]
+    assert sorted(seen) == list(range(len(PROMPTS)))
+    for _, reply in model.generate(PROMPTS, Sampling(5)):
+        assert reply.finish in ("stop", "length")
+        assert 0 < reply.tokens_out <= 5
+
+
+def test_a_sample_does_not_depend_on_its_neighbours(model: Any) -> None:
+    sampling = Sampling(10, temperature=1.0, top_p=0.9)
+    together = dict(model.generate(PROMPTS, sampling, seeds=[7, 8, 9, 10, 11]))
+    alone = dict(model.generate(PROMPTS[1:2], sampling, seeds=[8]))
+    assert together[1].text == alone[0].text
+    assert together[1].text != dict(model.generate(PROMPTS[1:2], sampling, seeds=[99]))[0].text
+
+
+def test_a_prompt_that_does_not_fit_is_an_error_and_not_cut(model: Any) -> None:
+    replies = dict(model.generate([ask("x" * 5000), ask("Hi")], Sampling(4)))
+    assert replies[0].finish == "error"
+    assert "context" in (replies[0].error or "")
+    assert replies[1].finish != "error"
+
+
+def test_scores_are_the_log_probabilities_of_the_plain_forward(model: Any) -> None:
+    from breakfix.models.render import prompt_ids
+
+    pairs = [(PROMPTS[0], "red"), (PROMPTS[0], "a dark shade of green"), (PROMPTS[1], "With flour."), (PROMPTS[2], "")]
+    for (prompt, text), (score, n) in zip(pairs, model.score(pairs), strict=True):
+        start = prompt_ids(model.tokenizer, prompt)
+        said = model.tokenizer(text, add_special_tokens=False)["input_ids"]
+        with torch.inference_mode():
+            logps = model.model(torch.tensor([start + said])).logits[0].log_softmax(-1)
+        expected = sum(float(logps[len(start) - 1 + i, token]) for i, token in enumerate(said))
+        assert n == len(said)
+        assert score == pytest.approx(expected, abs=1e-3)
+
+
+def test_training_and_inference_see_the_same_tokens(model: Any) -> None:
+    from breakfix.models.render import prompt_ids, training_row, turn_end
+
+    row = training_row(model.tokenizer, PROMPTS[3], "One, two, three.")
+    assert row.prompt == prompt_ids(model.tokenizer, PROMPTS[3])
+    whole = model.tokenizer.apply_chat_template(
+        [{"role": m.role, "content": m.content} for m in (*PROMPTS[3], Message("assistant", "One, two, three."))],
+        tokenize=True, return_dict=False,
+    )  # fmt: skip
+    assert row.prompt + row.completion == list(whole)
+    assert turn_end(model.tokenizer)[0] in model.stops
+
+
+def test_an_adapter_is_merged_and_has_its_own_identity(folder: Path, tmp_path: Path, model: Any) -> None:
+    from peft import LoraConfig, get_peft_model
+
+    from breakfix.models.hf import HFModel, load_pretrained
+
+    base, _ = load_pretrained(folder)
+    adapted = get_peft_model(base, LoraConfig(r=2, target_modules="all-linear", task_type="CAUSAL_LM"))
+    for name, parameter in adapted.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(parameter)
+    adapted.save_pretrained(tmp_path)
+    merged = HFModel.load(folder, adapter=tmp_path, precision="fp32", threads=1)
+    assert not any("lora" in name for name, _ in merged.model.named_parameters())
+    assert merged.id != model.id
+    assert model.score([(PROMPTS[0], "red")]) != merged.score([(PROMPTS[0], "red")])
+
+
+def test_a_missing_model_is_one_plain_line(tmp_path: Path) -> None:
+    from breakfix.errors import AssetError
+    from breakfix.models.hf import HFModel
+
+    with pytest.raises(AssetError, match=r"can't be loaded.*expected a folder") as error:
+        HFModel.load(tmp_path / "nothing")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["Phi3", "Mistral", "Qwen2", "Gemma2"])
+def test_other_families_decode_as_transformers_does(name: str, folder: Path) -> None:
+    """Sliding windows (Phi-3, Mistral), soft-capped logits (Gemma 2), biases (Qwen 2): tiny random models."""
+    import transformers
+
+    from breakfix.models.hf import HFModel
+
+    torch.manual_seed(1)
+    sizes: dict[str, Any] = dict(
+        vocab_size=259, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=0, eos_token_id=2, pad_token_id=0,
+    )  # fmt: skip
+    sizes |= {"sliding_window": 16} if name in ("Phi3", "Mistral", "Gemma2") else {}
+    sizes |= {"head_dim": 8} if name == "Gemma2" else {}
+    config = getattr(transformers, f"{name}Config")(**sizes)
+    net = getattr(transformers, f"{name}ForCausalLM")(config)
+    one = HFModel(net, tiny.tokenizer(), name, batch=2)
+    replies = dict(one.generate(PROMPTS, Sampling(8)))
+    assert [replies[i].text for i in range(len(PROMPTS))] == [stock(one, p, 8) for p in PROMPTS]
