@@ -40,9 +40,9 @@ def stock(model: HFModel, cases: list[Case], new: int, batch: int = 8) -> tuple[
         inputs = torch.tensor([[model.pad] * (width - len(row)) + row for row in ids])
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in ids])
         with torch.inference_mode():
-            out = hf.generate(
-                inputs, attention_mask=mask, max_new_tokens=new, do_sample=False, pad_token_id=model.pad
-            )[:, width:].tolist()
+            out = hf.generate(inputs, attention_mask=mask, max_new_tokens=new, do_sample=False, pad_token_id=model.pad)[
+                :, width:
+            ].tolist()
         for row in out:
             stop = next((i for i, token in enumerate(row) if token in model.stops), len(row) - 1)
             tokens += stop + 1
@@ -56,7 +56,10 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=64)
     parser.add_argument("--batch", type=int, default=128)
     args = parser.parse_args()
-    cases = [*load(Suite(name="harmbench_test_standard"), seed=0).cases, *load(Suite(name="harmbench_val"), seed=0).cases]
+    cases = [
+        *load(Suite(name="harmbench_test_standard"), seed=0).cases,
+        *load(Suite(name="harmbench_val"), seed=0).cases,
+    ]
     cases = cases[: args.prompts]
     model = HFModel.load(str(assets.resolve(args.model).path), batch=args.batch)
     parameters = sum(p.numel() for p in model.model.parameters())
@@ -67,7 +70,9 @@ def main() -> None:
     seconds, tokens = ours(model, cases, args.new)
     stock_seconds, stock_tokens = stock(model, cases, args.new)
     speed, stock_speed = tokens / seconds, stock_tokens / stock_seconds
-    print(f"prompts {len(cases)}, up to {args.new} new tokens, {dtype}, {cores()} threads, {parameters / 1e6:.1f} M parameters")
+    print(
+        f"prompts {len(cases)}, up to {args.new} new tokens, {dtype}, {cores()} threads, {parameters / 1e6:.1f} M parameters"
+    )
     print(f"matrix rate GFLOP/s: fp32 {rates.fp32:.0f}, fp32 medium {rates.fp32_medium:.0f}, bf16 {rates.bf16:.0f}")
     for name, rate in (("bf16", rates.bf16), (f"chosen ({dtype})", best)):
         roof = rate * 1e9 / 2 / parameters

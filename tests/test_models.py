@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 
+import tiny
 from breakfix.core import Message, Sampling, ask
 
 torch = pytest.importorskip("torch")

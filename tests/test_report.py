@@ -123,8 +123,11 @@ def test_build_collects_what_the_ledger_holds(ledger: Ledger):
     assert (document["run"]["name"], document["run"]["model"]) == ("demo", "tiny")
     assert document["run"]["started"] == "2023-11-14T22:13:30+00:00"
     assert first["metrics"]["harmbench_test_standard.answered"] == {
-        **{"value": 0.8, "low": pytest.approx(0.490, abs=1e-3), "high": pytest.approx(0.943, abs=1e-3)},
-        **{"n": 10, "unscored": 1},
+        "value": 0.8,
+        "low": pytest.approx(0.490, abs=1e-3),
+        "high": pytest.approx(0.943, abs=1e-3),
+        "n": 10,
+        "unscored": 1,
     }
     assert first["metrics"]["xstest.vprr"] == {"value": None, "low": None, "high": None, "n": 0, "unscored": 3}
     assert second["metrics"]["asr.seen"]["value"] == 0.25

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 
+import tiny
 from breakfix.core import Example, ask
 
 torch = pytest.importorskip("torch")

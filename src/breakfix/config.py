@@ -39,7 +39,9 @@ class Source(Section):
     path: Path | None = None
     hub: str | None = None
     split: str = "train"
-    kind: Literal["harmful", "twin", "plain"] | None = Field(default=None, description="what the rows are, if no field says so")
+    kind: Literal["harmful", "twin", "plain"] | None = Field(
+        default=None, description="what the rows are, if no field says so"
+    )
     fields: Mapping[str, str] = Field(default_factory=dict)
     licence: str = "unknown"
     limit: int | None = Field(default=None, ge=1)
@@ -54,7 +56,9 @@ class Curate(Section):
     twin_share: float = Field(default=0.37, ge=0, lt=1)
     reply_tokens: int = Field(default=48, ge=8, description="length of the replies that the untouched model gives")
     near_duplicate: float = Field(default=0.8, gt=0, le=1, description="MinHash Jaccard similarity of word 3-grams")
-    ngram: int = Field(default=8, ge=3, description="words in a row that a training prompt may not share with dev or frozen")
+    ngram: int = Field(
+        default=8, ge=3, description="words in a row that a training prompt may not share with dev or frozen"
+    )
     allow_unknown_licence: bool = False
 
     @model_validator(mode="after")
@@ -93,7 +97,9 @@ class Dpo(Section):
     batch: int = Field(default=8, ge=1)
     max_length: int = Field(default=512, ge=32)
     max_pairs: int = Field(default=320, ge=1)
-    completion_tokens: int = Field(default=24, ge=1, description="pairs are cut to this many tokens: the decision falls early")
+    completion_tokens: int = Field(
+        default=24, ge=1, description="pairs are cut to this many tokens: the decision falls early"
+    )
 
 
 class Train(Section):
@@ -128,10 +134,20 @@ class Redteam(Section):
 
     seen: tuple[str, ...] = ("direct", "prefix_injection", "role_play", "template")
     held_out: tuple[str, ...] = (
-        "refusal_suppression", "encoding", "translation", "payload_splitting", "past_tense", "many_shot", "crescendo",
+        "refusal_suppression",
+        "encoding",
+        "translation",
+        "payload_splitting",
+        "past_tense",
+        "many_shot",
+        "crescendo",
     )
-    cases: int = Field(default=32, ge=1, description="harmful dev cases that are attacked; half as many train cases, by seen families")
-    per_case: int = Field(default=2, ge=1, description="seen and held-out attacks per case, each, besides the direct request")
+    cases: int = Field(
+        default=32, ge=1, description="harmful dev cases that are attacked; half as many train cases, by seen families"
+    )
+    per_case: int = Field(
+        default=2, ge=1, description="seen and held-out attacks per case, each, besides the direct request"
+    )
     max_new_tokens: int = Field(default=48, ge=8)
     helper: str | None = Field(default=None, description="model that drives multi-turn attacks; none: scripted")
     max_queries: int | None = Field(default=None, ge=1)

@@ -85,7 +85,9 @@ def _temperature(text: str) -> float:
 _JSON = _arg("--json", action="store_true", help="print JSON")
 _RUN = _arg("run", metavar="RUN", nargs="?", type=Path, help="a run's folder (default: the latest one in runs/)")
 _FOLDER = _arg("--run", metavar="FOLDER", type=Path, help="the run's folder (default: runs/NAME of the config)")
-_ROUNDS = _arg("--rounds", metavar="N", type=_positive, help="rounds after the untouched model's (default: the config's)")
+_ROUNDS = _arg(
+    "--rounds", metavar="N", type=_positive, help="rounds after the untouched model's (default: the config's)"
+)
 _GATE = "Exit code: 0 the gate passes, 10 it fails, 11 the rounds no longer improve the model."
 _STAGES = {
     "curate": "make a round's training data",
@@ -113,7 +115,9 @@ _ALL = (
         "breakfix init my-run.yaml",
         "tools:init",
         (
-            _arg("path", metavar="PATH", nargs="?", type=Path, default=Path("breakfix.yaml"), help="default: %(default)s"),
+            _arg(
+                "path", metavar="PATH", nargs="?", type=Path, default=Path("breakfix.yaml"), help="default: %(default)s"
+            ),
             _arg("--force", action="store_true", help="write over a file that is there"),
         ),
     ),
@@ -122,8 +126,12 @@ _ALL = (
         "run the cycle, or go on where it stopped",
         "breakfix run my-run.yaml --rounds 1",
         "runs:run",
-        (_arg("config", metavar="CONFIG", type=Path, help="a config, or the folder of a run to go on with"),
-         _FOLDER, _ROUNDS, _JSON),
+        (
+            _arg("config", metavar="CONFIG", type=Path, help="a config, or the folder of a run to go on with"),
+            _FOLDER,
+            _ROUNDS,
+            _JSON,
+        ),
         _GATE,
     ),
     Command(
@@ -131,8 +139,11 @@ _ALL = (
         "the whole cycle on the embedded 135M model, into runs/demo",
         "breakfix demo",
         "runs:demo",
-        (_arg("--run", metavar="FOLDER", type=Path, default=Path("runs/demo"), help="default: %(default)s"),
-         _ROUNDS, _JSON),
+        (
+            _arg("--run", metavar="FOLDER", type=Path, default=Path("runs/demo"), help="default: %(default)s"),
+            _ROUNDS,
+            _JSON,
+        ),
         "Exit code 0 when the cycle is complete, whatever the gate says.",
     ),
     Command(
@@ -150,8 +161,12 @@ _ALL = (
         (
             _RUN,
             _JSON,
-            _arg("--redaction", metavar="LEVEL", default="public",
-                 help="what is shown of prompts and replies: public nothing (default), team the first words, full all"),
+            _arg(
+                "--redaction",
+                metavar="LEVEL",
+                default="public",
+                help="what is shown of prompts and replies: public nothing (default), team the first words, full all",
+            ),
             _arg("--html", metavar="FILE", type=Path, help="write the HTML report there"),
         ),
     ),
@@ -162,7 +177,9 @@ _ALL = (
         "breakfix chat runs/demo:1 --max-new-tokens 60",
         "chat:chat",
         (
-            _arg("model", metavar="MODEL", help="an asset's name, a folder, a hub id, or RUN:ROUND such as runs/demo:2"),
+            _arg(
+                "model", metavar="MODEL", help="an asset's name, a folder, a hub id, or RUN:ROUND such as runs/demo:2"
+            ),
             _arg("--system", metavar="TEXT", default="", help="a system prompt"),
             _arg("--max-new-tokens", metavar="N", type=_positive, default=200, help="length of a reply (%(default)s)"),
             _arg("--temperature", metavar="T", type=_temperature, default=0.0, help="0, the default, is greedy"),

@@ -28,11 +28,15 @@ def read(target: Path, run: Path | None) -> tuple[Config, Path]:
     """(config, run folder) of a config file, or of a run's folder."""
     if target.is_dir():
         if not (target / KEPT).is_file():
-            raise ConfigError(f"{target}: not a run's folder (there is no {KEPT} in it); give a run's folder or a config")
+            raise ConfigError(
+                f"{target}: not a run's folder (there is no {KEPT} in it); give a run's folder or a config"
+            )
         return config.load(target / KEPT), run or target
     found = config.load(target)
     if run is None and not re.fullmatch(r"\w[\w. -]*", found.name):
-        raise ConfigError(f"{target}: name is {found.name!r}; expected letters, digits, _ . - (it names the run's folder)")
+        raise ConfigError(
+            f"{target}: name is {found.name!r}; expected letters, digits, _ . - (it names the run's folder)"
+        )
     return found, run or RUNS / found.name
 
 

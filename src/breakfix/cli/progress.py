@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
-from breakfix.cli.output import minutes
 from breakfix.cli.output import line as harmless
+from breakfix.cli.output import minutes
 
 EVERY = 10.0  # seconds between two plain lines
 

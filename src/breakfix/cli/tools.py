@@ -52,7 +52,9 @@ def _asset(asset: Any) -> dict[str, Any]:
     from breakfix import assets as known
 
     try:  # without its preparation, which may take a minute
-        found = known.resolve_asset(asset, offline=True, progress=False, prepare={asset.prepare: lambda source, out: None})
+        found = known.resolve_asset(
+            asset, offline=True, progress=False, prepare={asset.prepare: lambda source, out: None}
+        )
     except AssetError:
         found = None
     sources = [f"hub {asset.hub.id}"] if asset.hub else []

@@ -91,9 +91,7 @@ class HFModel:
         self, rows: list[int], tokens: list[list[int]], sampling: Sampling, seeds: Sequence[int]
     ) -> Iterator[tuple[int, Reply]]:
         chosen, chosen_seeds = [tokens[i] for i in rows], [seeds[i] for i in rows]
-        stream = decode(
-            self.model, chosen, sampling, chosen_seeds, stops=self.stops, pad=self.pad, batch=self.batch
-        )
+        stream = decode(self.model, chosen, sampling, chosen_seeds, stops=self.stops, pad=self.pad, batch=self.batch)
         for place, said, stopped in stream:
             text = self.tokenizer.decode(said, skip_special_tokens=True)
             i = rows[place]
@@ -141,7 +139,6 @@ def _dtype(model: Any, tokenizer: Any, precision: Precision, threads: int) -> to
         torch.set_float32_matmul_precision("medium")
     ids = prompt_ids(tokenizer, _NEUTRAL)
     return torch.bfloat16 if probe.bf16_wins and probing.agrees(model, ids, threads) else torch.float32
-
 
 
 _NEUTRAL: Conversation = (Message("user", "Name three fruits that grow on trees."),)

@@ -69,6 +69,10 @@ def _probe(role: str) -> Conversation:
 def _render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, **how: bool) -> list[int]:
     if not tokenizer.chat_template:
         text = "".join(f"{m.role}: {m.content}\n" for m in conversation)
-        text = text[:-1] if how["continue_final_message"] else text + ("assistant:" if how["add_generation_prompt"] else "")
+        text = (
+            text[:-1]
+            if how["continue_final_message"]
+            else text + ("assistant:" if how["add_generation_prompt"] else "")
+        )
         return list(tokenizer(text, add_special_tokens=True)["input_ids"])
     return list(tokenizer.apply_chat_template(as_dicts(conversation), tokenize=True, return_dict=False, **how))

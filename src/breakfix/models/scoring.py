@@ -57,7 +57,11 @@ def _score_batch(
     mask_BT = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
     positions_BT = (mask_BT.cumsum(dim=1) - 1).clamp(min=0)
     out = model(
-        input_ids=ids_BT, attention_mask=mask_BT, position_ids=positions_BT, past_key_values=cache, use_cache=True,
+        input_ids=ids_BT,
+        attention_mask=mask_BT,
+        position_ids=positions_BT,
+        past_key_values=cache,
+        use_cache=True,
         logits_to_keep=1,
     )
     index = torch.tensor(owner, device=device)

@@ -46,7 +46,7 @@ SMALL = frozenset(  # words that say nothing about the topic
     a an and are as at be by can could describe do does explain for from give how i in is it let list me my of on one or
     please provide show so some someone tell that the their them to using we what which who why will with without would
     write you your
-    """.split()  # noqa: SIM905
+    """.split()
 )
 
 

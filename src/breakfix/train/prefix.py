@@ -37,7 +37,12 @@ class SharedPrefix:
         for layer in cache.layers:
             layer.keys = layer.keys.expand(ids.shape[0], -1, -1, -1)
             layer.values = layer.values.expand(ids.shape[0], -1, -1, -1)
-        rest = {**inputs, "input_ids": ids[:, shared:], "labels": inputs["labels"][:, shared:], "past_key_values": cache}
+        rest = {
+            **inputs,
+            "input_ids": ids[:, shared:],
+            "labels": inputs["labels"][:, shared:],
+            "past_key_values": cache,
+        }
         return _padded(self._model(**rest), shared)
 
     def _backbone(self) -> Any:
@@ -47,7 +52,7 @@ class SharedPrefix:
     def _shared(self, inputs: dict[str, Any]) -> int:
         """Leading tokens that every row has in common, all of them without a label and followed by one without."""
         ids, labels = inputs.get("input_ids"), inputs.get("labels")
-        if ids is None or labels is None or ids.shape[0] < 2 or getattr(self._model, "is_gradient_checkpointing", False):
+        if ids is None or labels is None or ids.shape[0] < 2 or self._checkpointing():
             return 0
         if any(type(layer) is not DynamicLayer for layer in DynamicCache(config=self._model.config).layers):
             return 0
@@ -55,6 +60,10 @@ class SharedPrefix:
         differs = (~same).nonzero()
         length = int(differs[0]) if len(differs) else 0
         return max(0, length - 1)
+
+    def _checkpointing(self) -> bool:
+        new = getattr(self._model, "is_activation_checkpointing", None)  # transformers 5.20 on
+        return bool(getattr(self._model, "is_gradient_checkpointing", False) if new is None else new)
 
 
 def _padded(output: Any, shared: int) -> Any:

@@ -30,7 +30,9 @@ def check_rows(tokenizer: Any, examples: Sequence[Example], rows: Sequence[dict[
     first = examples[0]
     whole, prompt = training_row(tokenizer, first.prompt, first.reply), prompt_ids(tokenizer, first.prompt)
     if whole.prompt != prompt:
-        raise TrainingRefused(f"row {first.id}: training and inference tokens differ; the chat template is inconsistent")
+        raise TrainingRefused(
+            f"row {first.id}: training and inference tokens differ; the chat template is inconsistent"
+        )
     stops = stop_ids(tokenizer)
     end = turn_end(tokenizer)
     if not stops & set(end):

@@ -18,7 +18,9 @@ class Shortened:
     lost: int
 
 
-def sft_rows(tokenizer: Any, examples: Iterable[Example], max_length: int) -> tuple[list[dict[str, Any]], list[Shortened]]:
+def sft_rows(
+    tokenizer: Any, examples: Iterable[Example], max_length: int
+) -> tuple[list[dict[str, Any]], list[Shortened]]:
     """Rows {input_ids, labels}; labels are -100 on the prompt. A prompt that fills `max_length` alone is left out (lost = all)."""
     rows: list[dict[str, Any]] = []
     shortened: list[Shortened] = []

@@ -86,7 +86,9 @@ def _one_line_errors() -> Iterator[None]:
     try:
         yield
     except MemoryError as error:
-        raise UserError("training ran out of memory; lower train.sft.batch or train.dpo.batch, then run again") from error
+        raise UserError(
+            "training ran out of memory; lower train.sft.batch or train.dpo.batch, then run again"
+        ) from error
 
 
 def _publish(trained: Path, model: Path, policy: Path, record: dict[str, Any]) -> None:
