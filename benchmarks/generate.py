@@ -71,7 +71,8 @@ def main() -> None:
     stock_seconds, stock_tokens = stock(model, cases, args.new)
     speed, stock_speed = tokens / seconds, stock_tokens / stock_seconds
     print(
-        f"prompts {len(cases)}, up to {args.new} new tokens, {dtype}, {cores()} threads, {parameters / 1e6:.1f} M parameters"
+        f"prompts {len(cases)}, up to {args.new} new tokens, {dtype}, {cores()} threads, "
+        f"{parameters / 1e6:.1f} M parameters"
     )
     print(f"matrix rate GFLOP/s: fp32 {rates.fp32:.0f}, fp32 medium {rates.fp32_medium:.0f}, bf16 {rates.bf16:.0f}")
     for name, rate in (("bf16", rates.bf16), (f"chosen ({dtype})", best)):

@@ -133,10 +133,11 @@ def test_other_families_decode_as_transformers_does(name: str, folder: Path) -> 
     from breakfix.models.hf import HFModel
 
     torch.manual_seed(1)
-    sizes: dict[str, Any] = dict(
-        vocab_size=259, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, max_position_embeddings=512, bos_token_id=0, eos_token_id=2, pad_token_id=0,
-    )  # fmt: skip
+    sizes: dict[str, Any] = {
+        "vocab_size": 259, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2,
+        "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 512,
+        "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 0,
+    }  # fmt: skip
     sizes |= {"sliding_window": 16} if name in ("Phi3", "Mistral", "Gemma2") else {}
     sizes |= {"head_dim": 8} if name == "Gemma2" else {}
     config = getattr(transformers, f"{name}Config")(**sizes)

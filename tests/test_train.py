@@ -19,7 +19,8 @@ PREAMBLE = "You are asked about bread. "
 
 def example(i: int, **changes: Any) -> Example:
     return Example(**{
-        "prompt": ask(f"{PREAMBLE}Tell me step {i} of baking {'please ' * (i % 4)}"), "reply": "Mix flour. " * (1 + i % 3),
+        "prompt": ask(f"{PREAMBLE}Tell me step {i} of baking {'please ' * (i % 4)}"),
+        "reply": "Mix flour. " * (1 + i % 3),
         "source": "test", "licence": "Apache-2.0", "why": "a test", "kind": "plain", "rejected": "No. " * (1 + i % 2),
         **changes,
     })  # fmt: skip

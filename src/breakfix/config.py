@@ -87,7 +87,7 @@ class Sft(Section):
 
 
 class Dpo(Section):
-    """Direct preference optimisation (2305.18290) with an SFT term (RPO), on pairs; the reference is the policy before DPO."""
+    """Direct preference optimisation (2305.18290) on pairs, with an SFT term (RPO); reference: the policy before it."""
 
     enabled: bool = True
     beta: float = Field(default=0.1, gt=0)

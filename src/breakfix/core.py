@@ -86,7 +86,7 @@ class Case:
     twin: str = ""
     choices: tuple[str, ...] = ()
     gold: int = -1
-    translations: Mapping[str, str] = field(default_factory=dict)
+    translations: Mapping[str, str] = field(default_factory=dict[str, str])
 
     @property
     def text(self) -> str:
@@ -269,7 +269,7 @@ class Model(Protocol):
 
 @runtime_checkable
 class Judge(Protocol):
-    """Gives verdicts. `name` is name@version. A judge that fails returns score=None with the reason; it never raises."""
+    """Gives verdicts. `name` is name@version. A judge that fails returns score=None and the reason; it never raises."""
 
     name: str
 

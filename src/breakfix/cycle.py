@@ -57,7 +57,7 @@ class Cycle:
 
     # -- the order -------------------------------------------------------------------------------------------------
 
-    def go(self, after_round: Callable[[int], None] | None = None) -> dict[str, Any]:
+    def go(self, after_round: Callable[[int], object] | None = None) -> dict[str, Any]:
         """All rounds; stops early when the gate passes. Returns the last identify record.
 
         `after_round` is told each round that is complete (also one that was read back).
@@ -75,7 +75,7 @@ class Cycle:
         return record
 
     def stage(self, round: int, name: str) -> dict[str, Any]:
-        """Make one stage of one round, or read back what it made. Raises LedgerError where an earlier one is missing."""
+        """Make one stage of one round, or read back what it made. Raises LedgerError if an earlier one is missing."""
         if name not in STAGES or (round == 0 and name in ("curate", "train")):
             raise ConfigError(f"round {round} has no stage {name!r}; expected one of {', '.join(STAGES)}")
         self._require(round, name)
@@ -236,7 +236,7 @@ def weights(path: str) -> str:
 
 
 def check(config: Config) -> None:
-    """What can be known to fail before any time is spent: frozen or dev data as a training source, data files, families."""
+    """What can be known to fail before any time is spent: measured data as a training source, data files, families."""
     from .curate.sources import check_files
     from .redteam import catalogue
     from .redteam.plan import split_families

@@ -31,7 +31,8 @@ COMMENTS = {
     "hardware.precision": "auto | fp32 | bf16; auto takes bf16 where a probe finds it faster and accurate",
     "hardware.batch": "rows generated together; halved by itself when memory runs out",
     "curate": "Round by round: what is learnt. Each source is a name and perhaps\n"
-    "  path (JSON lines) or hub (a data set's id, with split), fields (our name: its column), kind (harmful | twin | plain),\n"
+    "  path (JSON lines) or hub (a data set's id, with split), fields (our name: its column), "
+    "kind (harmful | twin | plain),\n"
     "  licence, limit (a sample of that many rows). Built in: starter, advbench.",
     "curate.sources": "rows of a file: prompt, kind, perhaps reply, rejected, hazard, language, licence",
     "curate.harmful": "most harmful rows a round",
@@ -65,7 +66,8 @@ COMMENTS = {
     "train.dpo.max_length": "tokens of a pair's longer side",
     "train.dpo.max_pairs": "most pairs a round",
     "train.dpo.completion_tokens": "pairs are cut to this many tokens of reply: the decision falls early",
-    "evaluate": "Benchmarks. A suite is a built-in name, or a name and the path of a file of your own (JSON lines with\n"
+    "evaluate": "Benchmarks. A suite is a built-in name, or a name and the path of a file of your own "
+    "(JSON lines with\n"
     "  prompt and expect: refuse | comply); limit: a fixed sample of that many cases.",
     "evaluate.suites": "built in, too: harmbench_val, strongreject, do_not_answer",
     "evaluate.max_new_tokens": "length of a reply that is judged",

@@ -89,7 +89,7 @@ def _turns() -> Iterator[str]:
     if not sys.stdin.isatty() or not sys.stdout.isatty():
         yield from (line.strip() for line in sys.stdin)
         return
-    import readline  # noqa: F401 - gives input() its line editing
+    import readline  # noqa: F401  # pyright: ignore[reportUnusedImport] - gives input() line editing
 
     while True:
         try:

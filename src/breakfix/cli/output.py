@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -57,7 +57,7 @@ def line(text: str) -> str:
 
 
 @contextlib.contextmanager
-def to_stderr() -> Iterator[None]:
+def to_stderr() -> Generator[None]:
     """Whatever a library prints meanwhile must not get between us and who reads our stdout."""
     with contextlib.redirect_stdout(sys.stderr):
         yield
@@ -112,7 +112,9 @@ def _pairs(row: dict[str, Any]) -> str:
 
 
 def _value(item: Any) -> str:
-    if isinstance(item, dict) and item:
+    if item is None or item == {}:
+        return "–"
+    if isinstance(item, dict):
         e = cast("dict[str, Any]", item)
         unscored = f", {e['unscored']} unscored" if e.get("unscored") else ""
         return f"{_value(e['value'])} ({_value(e['low'])} to {_value(e['high'])}), n {e['n']}{unscored}"
@@ -123,4 +125,4 @@ def _value(item: Any) -> str:
         return "yes" if item else "no"
     if isinstance(item, float):
         return f"{item:.4g}"
-    return "–" if item is None or item == {} else line(str(item))
+    return line(str(item))

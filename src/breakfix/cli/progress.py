@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Protocol, TextIO
 
@@ -23,11 +23,11 @@ class Watch(Protocol):
 
 
 @contextmanager
-def watching(stream: TextIO | None = None) -> Iterator[Watch]:
+def watching(stream: TextIO | None = None) -> Generator[Watch]:
     """A watch on stderr."""
-    stream = stream or sys.stderr
-    if not stream.isatty():
-        yield Lines(stream)
+    to: TextIO = stream or sys.stderr
+    if not to.isatty():
+        yield Lines(to)
         return
     from rich import progress as rich
 
@@ -35,7 +35,7 @@ def watching(stream: TextIO | None = None) -> Iterator[Watch]:
                rich.TimeElapsedColumn(), rich.TimeRemainingColumn())  # fmt: skip
     from rich.console import Console
 
-    with rich.Progress(*columns, console=Console(file=stream, highlight=False), transient=True) as bar:
+    with rich.Progress(*columns, console=Console(file=to, highlight=False), transient=True) as bar:
         yield _Bar(bar)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
@@ -67,7 +67,7 @@ def _go(config: Config, folder: Path, arguments: Arguments) -> str:
 
 
 @contextmanager
-def started(config: Config, folder: Path) -> Iterator[Cycle]:
+def started(config: Config, folder: Path) -> Generator[Cycle]:
     """A cycle on the run's ledger, the run's folder made and signed; what can be known to fail has been looked at."""
     from breakfix import assets
     from breakfix.cycle import Cycle, check

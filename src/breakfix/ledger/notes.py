@@ -43,4 +43,4 @@ class Notes(Database):
         """Suite → how many looks, over all rounds, those under inputs that were changed since included."""
         with self.reading() as connection:
             rows = connection.execute(select(_LOOKS.suite, func.count()).group_by(_LOOKS.suite)).all()
-        return {suite: count for suite, count in rows}
+        return {row[0]: row[1] for row in rows}

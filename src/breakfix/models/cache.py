@@ -18,7 +18,7 @@ class Slab(DynamicLayer):
     _layer_type = None
 
     def __init__(self, room: int) -> None:
-        super().__init__()
+        super().__init__()  # pyright: ignore[reportUnknownMemberType]
         self.room, self.filled = room, 0
 
     def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:

@@ -5,6 +5,8 @@ computed once; one allocation for keys and values (`cache.Slab`); logits for the
 ended leave the batch. Each row draws from its own generator, so a sample does not depend on its neighbours.
 Shapes: B rows still decoding, T prompt tokens after the shared prefix, P shared prefix, V vocabulary.
 """
+# pyright: basic
+# (torch's tensors and transformers' caches are half untyped)
 
 from __future__ import annotations
 
@@ -66,12 +68,13 @@ class _Batch:
         device = model.device
         room = max(len(p) for p in prompts) + max_new
         self.cache = new_cache(model.config, room)
+        self.layers: list[Any] = self.cache.layers
         shared = shared_prefix(prompts) if is_plain(self.cache) and len(prompts) > 1 else 0
         shared = shared if shared >= SHARED_MIN else 0
         if shared:
             ids = torch.tensor([prompts[0][:shared]], device=device)
             model(input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
-            for layer in self.cache.layers:
+            for layer in self.layers:
                 layer.batch_repeat_interleave(len(prompts))
         rest = [p[shared:] for p in prompts]
         width = max(len(p) for p in rest)
@@ -104,7 +107,7 @@ class _Batch:
 
     def keep(self, rows: torch.Tensor) -> None:
         """Let all rows but these leave the batch."""
-        for layer in self.cache.layers:
+        for layer in self.layers:
             layer.batch_select_indices(rows)
         self.ids, self.mask, self.next = self.ids[rows], self.mask[rows], self.next[rows]
         self.positions = self.positions[rows]

@@ -3,6 +3,8 @@
 transformers dequantises a GGUF in 13-30 s; doing it once and keeping the result is what makes the embedded model start
 fast. The weights keep the loss of their 4-bit origin, and the folder's card says so.
 """
+# pyright: basic
+# (transformers' from_pretrained is half untyped)
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ NOTE = "Dequantised from a 4-bit GGUF ({name}): slightly worse than the original
 
 
 def convert(gguf: Path, out: Path) -> Path:
-    """Dequantise `gguf` into folder `out` (float32 safetensors + tokenizer). Atomic: `out` appears whole or not at all."""
+    """Dequantise `gguf` into folder `out` (float32 safetensors, tokenizer). `out` appears whole or not at all."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
@@ -26,7 +28,7 @@ def convert(gguf: Path, out: Path) -> Path:
             gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
         )
         if hasattr(model.config, "quantization_config"):
-            del model.config.quantization_config
+            delattr(model.config, "quantization_config")
         model.save_pretrained(work)
         tokenizer.save_pretrained(work)
         (work / "README.md").write_text(NOTE.format(name=gguf.name))

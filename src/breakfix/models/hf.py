@@ -3,6 +3,8 @@
 Two rules keep it honest: tokens come from `render` alone, and the model's `id` is the digest of its weights, so that
 what the ledger knows about one set of weights is never taken for another.
 """
+# pyright: basic
+# (transformers' and peft's from_pretrained are half untyped)
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def _rate(dtype: torch.dtype, setting: str) -> float:
 
 
 def agrees(model: Any, ids: list[int], threads: int) -> bool:
-    """Whether `model` (fp32) in bf16 gives the same argmax and nearly the same logits after `ids`. Leaves it in fp32."""
+    """Whether `model` (fp32) in bf16 gives the same argmax and nearly the same logits after `ids`. It stays fp32."""
     torch.set_num_threads(threads)
     tokens = torch.tensor([ids], device=model.device)
     with torch.inference_mode():

@@ -3,6 +3,8 @@
 `prompt_ids` is what the model sees before it speaks; `completion_ids` is what it is trained to say, turn end included.
 A conversation that ends with an assistant turn is a prefill: it is rendered open, and the model continues it.
 """
+# pyright: basic
+# (transformers' tokenizers are half untyped)
 
 from __future__ import annotations
 
@@ -45,7 +47,7 @@ def turn_end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def training_row(tokenizer: PreTrainedTokenizerBase, prompt: Conversation, reply: str) -> Rendered:
-    """Tokens of (prompt, reply). The prompt's are exactly those of inference; the reply is closed as the template does."""
+    """Tokens of (prompt, reply). The prompt's are those of inference; the reply is closed as the template does."""
     reply_ids = tokenizer(reply, add_special_tokens=False)["input_ids"]
     return Rendered(prompt_ids(tokenizer, prompt), [*reply_ids, *turn_end(tokenizer)])
 
@@ -53,7 +55,8 @@ def training_row(tokenizer: PreTrainedTokenizerBase, prompt: Conversation, reply
 def stop_ids(tokenizer: PreTrainedTokenizerBase, generation_config: Any = None) -> set[int]:
     """Tokens that end a turn: the tokenizer's, the generation config's, and the template's own first closing token."""
     stops: set[int] = set()
-    for value in (tokenizer.eos_token_id, getattr(generation_config, "eos_token_id", None)):
+    values: tuple[Any, Any] = (tokenizer.eos_token_id, getattr(generation_config, "eos_token_id", None))
+    for value in values:
         stops.update(value if isinstance(value, list) else [] if value is None else [value])
     if tokenizer.chat_template:
         stops.update(turn_end(tokenizer)[:1])
@@ -66,7 +69,7 @@ def _probe(role: str) -> Conversation:
     return (Message("user" if role == "user" else "assistant", "x"),)
 
 
-def _render(tokenizer: PreTrainedTokenizerBase, conversation: Conversation, **how: bool) -> list[int]:
+def _render(tokenizer: Any, conversation: Conversation, **how: bool) -> list[int]:
     if not tokenizer.chat_template:
         text = "".join(f"{m.role}: {m.content}\n" for m in conversation)
         text = (

@@ -4,6 +4,8 @@ Each distinct prompt of a batch is prefilled once (left-padded); its cache rows 
 continuation, and the continuations run in one pass on top. The first token of a continuation is judged by the
 prefill's last logits. Shapes: B prompts, R rows (continuations) of a batch, T and C padded lengths, V vocabulary.
 """
+# pyright: basic
+# (torch's tensors and transformers' caches are half untyped)
 
 from __future__ import annotations
 
@@ -53,6 +55,7 @@ def _score_batch(
     device = model.device
     width, length = max(map(len, prompts)), max(1, max(map(len, texts)))
     cache = new_cache(model.config, width + length)
+    layers: list[Any] = cache.layers
     ids_BT = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
     mask_BT = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
     positions_BT = (mask_BT.cumsum(dim=1) - 1).clamp(min=0)
@@ -69,7 +72,7 @@ def _score_batch(
     real_RC = torch.tensor([[1] * len(t) + [0] * (length - len(t)) for t in texts], device=device)
     logits_R1V = out.logits[:, -1:].float()[index]
     if length > 1:
-        for layer in cache.layers:
+        for layer in layers:
             layer.batch_select_indices(index)
         steps = torch.arange(length - 1, device=device)
         rest = model(

@@ -3,6 +3,8 @@
 Automatic learning rates are for models of about 0.1-1 B parameters on a CPU budget of hundreds of steps; LoRA wants
 about ten times the rate of full fine-tuning ("LoRA without regret").
 """
+# pyright: basic, reportPrivateImportUsage=false
+# (trl, peft and datasets are half untyped and export lazily)
 
 from __future__ import annotations
 
@@ -36,7 +38,7 @@ KEPT = ("loss", "grad_norm", "learning_rate", "rewards/accuracies", "rewards/mar
 
 
 def fit(kind: str, config: Config, policy: Path, examples: Sequence[Example], out: Path, log: Log) -> dict[str, Any]:
-    """Train and save merged weights in `out` (safetensors). Goes on from the last checkpoint in `out`, if there is one."""
+    """Train, and save merged weights in `out` (safetensors). Goes on from the last checkpoint in `out`, if any."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")  # `log` tells how far it is; TRL and transformers shall not, too
     disable_progress_bar()
@@ -46,7 +48,7 @@ def fit(kind: str, config: Config, policy: Path, examples: Sequence[Example], ou
     settings = config.train.sft if kind == "sft" else config.train.dpo
     if kind == "sft":
         rows, shortened = sft_rows(tokenizer, examples, settings.max_length)
-        preflight = check_rows(tokenizer, examples, rows)
+        preflight: dict[str, Any] = check_rows(tokenizer, examples, rows)
     else:
         rows, shortened = dpo_rows(tokenizer, examples, settings.max_length, config.train.dpo.completion_tokens)
         preflight = {"rows": len(rows)}
@@ -95,26 +97,26 @@ def _trainer(kind: str, config: Config, model: Any, tokenizer: Any, rows: Any, l
     settings: Any = config.train.sft if kind == "sft" else config.train.dpo
     steps = max(1, math.ceil(len(rows) / settings.batch * settings.epochs))
     warmup = config.train.sft.warmup_ratio if kind == "sft" else 0.05
-    common: dict[str, Any] = dict(
-        output_dir=str(out),
-        learning_rate=settings.learning_rate or RATES[kind, config.train.method],
-        num_train_epochs=settings.epochs,
-        per_device_train_batch_size=settings.batch,
-        max_length=None,
-        remove_unused_columns=False,
-        gradient_checkpointing=False,
-        bf16=torch.cuda.is_available(),
-        use_cpu=not torch.cuda.is_available(),
-        dataloader_pin_memory=False,
-        seed=config.seed,
-        report_to="none",
-        disable_tqdm=True,
-        logging_steps=5,
-        save_strategy="steps",
-        save_steps=max(10, steps // 3),
-        save_total_limit=1,
-        warmup_steps=max(1, int(warmup * steps)),
-    )
+    common: dict[str, Any] = {
+        "output_dir": str(out),
+        "learning_rate": settings.learning_rate or RATES[kind, config.train.method],
+        "num_train_epochs": settings.epochs,
+        "per_device_train_batch_size": settings.batch,
+        "max_length": None,
+        "remove_unused_columns": False,
+        "gradient_checkpointing": False,
+        "bf16": torch.cuda.is_available(),
+        "use_cpu": not torch.cuda.is_available(),
+        "dataloader_pin_memory": False,
+        "seed": config.seed,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "logging_steps": 5,
+        "save_strategy": "steps",
+        "save_steps": max(10, steps // 3),
+        "save_total_limit": 1,
+        "warmup_steps": max(1, int(warmup * steps)),
+    }
     data = Dataset.from_list(list(rows))
     if kind == "sft":
         args = SFTConfig(

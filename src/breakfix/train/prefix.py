@@ -6,6 +6,8 @@ gradients are those of the plain forward (tests/test_train.py), for SmolLM2's 31
 Our own, after prefix sharing in DPO (2410.20305), which shares a pair's prompt; here the whole batch shares it.
 Only models whose cache is plain full attention and that are given right-padded rows; others run as they are.
 """
+# pyright: basic
+# (transformers' caches are half untyped)
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ class SharedPrefix:
         ids = inputs["input_ids"]
         cache = DynamicCache(config=self._model.config)
         self._backbone()(input_ids=ids[:1, :shared], past_key_values=cache, use_cache=True)
-        for layer in cache.layers:
+        layers: list[Any] = cache.layers
+        for layer in layers:
             layer.keys = layer.keys.expand(ids.shape[0], -1, -1, -1)
             layer.values = layer.values.expand(ids.shape[0], -1, -1, -1)
         rest = {

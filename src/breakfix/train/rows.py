@@ -1,4 +1,4 @@
-"""Examples → token rows for the trainers. Every token comes from `models.render`, the same module that inference uses."""
+"""Examples → token rows for the trainers. Every token comes from `models.render`, the module that inference uses."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Shortened:
 def sft_rows(
     tokenizer: Any, examples: Iterable[Example], max_length: int
 ) -> tuple[list[dict[str, Any]], list[Shortened]]:
-    """Rows {input_ids, labels}; labels are -100 on the prompt. A prompt that fills `max_length` alone is left out (lost = all)."""
+    """Rows {input_ids, labels}; labels are -100 on the prompt. What a prompt alone fills is left out (lost = all)."""
     rows: list[dict[str, Any]] = []
     shortened: list[Shortened] = []
     for example in examples:

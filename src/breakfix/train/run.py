@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,7 +82,7 @@ def _one(
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def _one_line_errors() -> Generator[None]:
     try:
         yield
     except MemoryError as error:

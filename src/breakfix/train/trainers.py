@@ -4,11 +4,13 @@ TRL scores every position, prompt and padding included, wherever Triton is missi
 CPU that is a fifth of the work and most of the memory. `compact_head` switches the same code to the positions that
 carry loss; `tests/test_train.py` shows that the loss and gradients are those of the stock trainer.
 """
+# pyright: basic, reportPrivateImportUsage=false
+# (trl is half untyped and exports lazily)
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 
 import trl.trainer.utils as trl_utils
@@ -19,7 +21,7 @@ from .prefix import SharedPrefix
 
 
 @contextlib.contextmanager
-def compact_head() -> Iterator[None]:
+def compact_head() -> Generator[None]:
     """Let TRL's fused LM head score only labelled positions on this device too."""
     stock = trl_utils._use_triton
     trl_utils._use_triton = lambda device: True
@@ -33,8 +35,9 @@ class Sft(SFTTrainer):
     """SFTTrainer on rows {input_ids, labels}."""
 
     def compute_loss(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        shared: Any = SharedPrefix(model)
         with compact_head():
-            return super().compute_loss(SharedPrefix(model), *args, **kwargs)
+            return super().compute_loss(shared, *args, **kwargs)
 
 
 class Dpo(DPOTrainer):
@@ -46,8 +49,9 @@ class Dpo(DPOTrainer):
         return super()._prepare_dataset(dataset, *args, **kwargs)
 
     def compute_loss(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        shared: Any = SharedPrefix(model)
         with compact_head():
-            return super().compute_loss(SharedPrefix(model), *args, **kwargs)
+            return super().compute_loss(shared, *args, **kwargs)
 
     def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
         with compact_head():
