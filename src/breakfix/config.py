@@ -16,9 +16,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from .errors import ConfigError
 
+FIELDS = ("prompt", "kind", "reply", "rejected", "hazard", "language", "licence")  # of a training row
+
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
 
 
 class Hardware(Section):
@@ -46,11 +48,24 @@ class Source(Section):
     licence: str = "unknown"
     limit: int | None = Field(default=None, ge=1)
 
+    @model_validator(mode="after")
+    def _sound(self) -> Source:
+        if self.path is not None and self.hub is not None:
+            raise ValueError(f"source {self.name!r} has a path and a hub id; give one of the two")
+        for name in self.fields:
+            if name not in FIELDS:
+                close = difflib.get_close_matches(name, FIELDS, n=1)
+                hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(FIELDS)}"
+                raise ValueError(f"fields of source {self.name!r}: unknown name {name!r}; {hint}")
+        return self
+
 
 class Curate(Section):
     """What a round's data is made of. Shares are of the rows of the SFT mix; the rest is plain instructions."""
 
-    sources: tuple[Source, ...] = (Source(name="starter"), Source(name="advbench", limit=160))
+    sources: tuple[Source, ...] = Field(
+        default=(Source(name="starter"), Source(name="advbench", limit=160)), min_length=1
+    )
     harmful: int = Field(default=480, ge=0, description="most harmful rows a round")
     harmful_share: float = Field(default=0.33, gt=0, lt=1)
     twin_share: float = Field(default=0.37, ge=0, lt=1)
@@ -166,8 +181,8 @@ class Gate(Section):
 class Config(Section):
     """One run."""
 
-    name: str = "run"
-    model: str = Field(default="smollm2-135m-instruct", description="asset name, folder, or hub id")
+    name: str = Field(default="run", min_length=1)
+    model: str = Field(default="smollm2-135m-instruct", min_length=1, description="asset name, folder, or hub id")
     rounds: int = Field(default=2, ge=1)
     seed: int = 0
     hardware: Hardware = Hardware()
@@ -180,15 +195,32 @@ class Config(Section):
 
 def load(path: Path) -> Config:
     """Read and validate a YAML file. Raises ConfigError with one plain line that names file, key and expectation."""
-    if not path.is_file():
-        raise ConfigError(f"{path}: no such file; `breakfix init` writes one")
+    if not path.exists():
+        raise ConfigError(f"{path}: no such file; `breakfix init {path}` writes one")
     try:
-        raw = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f":{mark.line + 1}" if mark else ""
-        raise ConfigError(f"{path}{where}: not YAML ({getattr(error, 'problem', 'unreadable')})") from error
-    return parse(raw or {}, where=str(path), folder=path.parent)
+        raw = yaml.load(path.read_text(encoding="utf-8-sig"), _Loader)
+    except yaml.MarkedYAMLError as error:
+        line = f":{error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise ConfigError(f"{path}{line}: not YAML ({error.problem})") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ConfigError(f"{path}: not YAML ({getattr(error, 'reason', 'nested too deep')})") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be read ({error.strerror}); give a YAML file") from None
+    return parse({} if raw is None else raw, where=str(path), folder=path.parent)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's own rule, which PyYAML does not keep: no key twice. The first of two would be lost without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key in (key for key, _ in node.value if isinstance(key, yaml.ScalarNode)):
+            if key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} is there twice", problem_mark=key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def parse(raw: Any, *, where: str = "config", folder: Path = Path()) -> Config:
@@ -198,21 +230,79 @@ def parse(raw: Any, *, where: str = "config", folder: Path = Path()) -> Config:
     try:
         config = Config.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(f"{where}: {_plain(error)}") from error
+        raise ConfigError(f"{where}: {_plain(error)}") from None
     return _absolute(config, folder)
 
 
+_UNKNOWN = ("extra_forbidden", "invalid_key")
+_KEYS = "keys and values (or take it out)"
+# what is expected, by pydantic's type of error; {names} are of the error's context
+_EXPECTED = {
+    "string_type": "text",
+    "string_too_short": "text",
+    "path_type": "a path",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "tuple_type": "a list",
+    "too_short": "at least one",
+    "dict_type": _KEYS,
+    "mapping_type": _KEYS,
+    "model_type": _KEYS,
+    "greater_than": "more than {gt}",
+    "greater_than_equal": "{ge} or more",
+    "less_than": "less than {lt}",
+    "less_than_equal": "{le} or less",
+    "literal_error": "{expected}",
+}
+
+
 def _plain(error: ValidationError) -> str:
-    first = error.errors()[0]
-    key = ".".join(str(part) for part in first["loc"])
-    if first["type"] == "extra_forbidden":
+    # a misspelt key explains a missing one; in a list that may be text instead, the wrong entry is what to name
+    errors = sorted(error.errors(), key=lambda one: (one["type"] not in _UNKNOWN, -len(one["loc"])))
+    first = errors[0]
+    kind, key = first["type"], _key(first["loc"])
+    if kind in _UNKNOWN:
         known = _known_keys(first["loc"][:-1])
         close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)
         hint = f"did you mean {close[0]!r}?" if close else f"known here: {', '.join(known)}"
         return f"unknown key {key!r}; {hint}"
-    message = first["msg"].removeprefix("Value error, ")
-    shown = "" if isinstance(first["input"], Mapping) else f" is {first['input']!r}:"
-    return f"{key or 'config'}{shown} {message[0].lower()}{message[1:]}"
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind == "value_error":
+        return f"{key}: {first['msg'].removeprefix('Value error, ')}"
+    expected = [_expected(one) for one in errors if _key(one["loc"]) == key]  # several: of a union's alternatives
+    return f"{key} is {_shown(first['input'])}; expected {' or '.join(dict.fromkeys(expected))}"
+
+
+def _expected(error: Any) -> str:
+    said = str(error["msg"]).removeprefix("Input should be ").removeprefix("Input should have ")
+    known = _EXPECTED.get(str(error["type"]))
+    return known.format(**error.get("ctx", {})) if known else said
+
+
+def _shown(value: Any) -> str:
+    """As the user wrote it, about; not at length."""
+    if value is None:
+        return "empty"
+    if isinstance(value, Mapping):
+        return "keys and values"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    text = str(value).lower() if isinstance(value, bool) else repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 80 else f"{text[:79]}…"
+
+
+def _key(location: tuple[Any, ...]) -> str:
+    """curate.sources[0].name; the alternatives of a union, which pydantic names too, are left out."""
+    parts = [part for part in location if part not in ("str", "tuple[str, ...]")]
+    named = "".join(f"[{part}]" if isinstance(part, int) and place else f".{part}" for place, part in enumerate(parts))
+    return named.removeprefix(".") or "config"
 
 
 def _known_keys(location: tuple[Any, ...]) -> list[str]:
@@ -228,11 +318,16 @@ def _known_keys(location: tuple[Any, ...]) -> list[str]:
 
 def _absolute(config: Config, folder: Path) -> Config:
     def fix(item: Any) -> Any:
-        return item if item.path is None else item.model_copy(update={"path": (folder / item.path).resolve()})
+        if item.path is None:
+            return item
+        return item.model_copy(update={"path": (folder / item.path.expanduser()).resolve()})
+
+    def model(name: str) -> str:
+        return str((folder / name).resolve()) if (folder / name).exists() else name
 
     curate = config.curate.model_copy(update={"sources": tuple(map(fix, config.curate.sources))})
     evaluate = config.evaluate.model_copy(update={"suites": tuple(map(fix, config.evaluate.suites))})
-    model = config.model
-    if (folder / model).is_dir():
-        model = str((folder / model).resolve())
-    return config.model_copy(update={"curate": curate, "evaluate": evaluate, "model": model})
+    helper = config.redteam.helper
+    redteam = config.redteam.model_copy(update={"helper": model(helper) if helper else None})
+    changes = {"curate": curate, "evaluate": evaluate, "redteam": redteam, "model": model(config.model)}
+    return config.model_copy(update=changes)

@@ -31,9 +31,8 @@ COMMENTS = {
     "hardware.precision": "auto | fp32 | bf16; auto takes bf16 where a probe finds it faster and accurate",
     "hardware.batch": "rows generated together; halved by itself when memory runs out",
     "curate": "Round by round: what is learnt. Each source is a name and perhaps\n"
-    "  path (JSON lines) or hub (a data set's id, with split), fields (our name: its column), "
-    "kind (harmful | twin | plain),\n"
-    "  licence, limit (a sample of that many rows). Built in: starter, advbench.",
+    "  path (JSON lines) or hub (a data set's id, with split), fields (our name: its column), licence,\n"
+    "  kind (harmful | twin | plain), limit (a sample of that many rows). Built in: starter, advbench.",
     "curate.sources": "rows of a file: prompt, kind, perhaps reply, rejected, hazard, language, licence",
     "curate.harmful": "most harmful rows a round",
     "curate.harmful_share": "of the SFT rows, harmful requests (answered by declining)",

@@ -19,12 +19,10 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from breakfix import safe_answers, taxonomy
-from breakfix.config import Source
+from breakfix.config import FIELDS, Source
 from breakfix.core import Case, Split, ask, digest
 from breakfix.curate.base import KINDS, Prompt, expected
 from breakfix.errors import DataError
-
-FIELDS = ("prompt", "kind", "reply", "rejected", "hazard", "language", "licence")
 
 
 @dataclass(frozen=True, slots=True)
