@@ -138,7 +138,8 @@ class Cycle:
             "curate": config.curate.model_dump(mode="json"),
             "pairs": config.train.dpo.max_pairs,
             "walls": digest([case.id for case in self.walls()]),
-            "identify": digest(self._record(round - 1, "identify")),
+            "found": digest(self.ledger.vulnerabilities(round=round - 1)),  # what of identify it reads: not the gate
+            "earlier": [digest(self._record(r, "curate")) for r in range(1, round)],  # some of those rows come again
             **self._about(base),
         }
 
