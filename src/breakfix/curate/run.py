@@ -84,6 +84,8 @@ def run(
     sft = [*rows, *replayed]
     here.rng("shuffle").shuffle(sft)
     _refuse_overlap(sft, clean)
+    named = {parent for row in (*sft, *(drop.example for drop in here.dropped)) for parent in row.parents}
+    ledger.add_cases([prompt.case for prompt in gathered.prompts if prompt.case.id in named])  # ends of their lineage
     ledger.add_drops(here.dropped, round=round)
     ledger.add_examples(sft, round=round, dataset="sft")
     ledger.add_examples(pairs, round=round, dataset="dpo")
