@@ -20,6 +20,7 @@ from .core import Case, Judge, Model, Split, digest
 from .errors import AssetError, ConfigError, LedgerError
 from .judges.refusal import RefusalJudge
 from .ledger import Ledger
+from .ready import check
 from .suites import SUITES, Loaded, load
 
 STAGES = ("curate", "train", "evaluate", "redteam", "identify")
@@ -79,9 +80,21 @@ class Cycle:
         if name not in STAGES or (round == 0 and name in ("curate", "train")):
             raise ConfigError(f"round {round} has no stage {name!r}; expected one of {', '.join(STAGES)}")
         self._require(round, name)
+        if name in ("evaluate", "redteam", "curate"):
+            self._settle()
         inputs, make = getattr(self, f"_{name}")(round)
-        self.say(f"round {round}: {name}")
-        return self.ledger.stage(round, name, inputs, make)
+        made = False
+
+        def aloud() -> dict[str, Any]:
+            nonlocal made
+            made = True
+            self.say(f"round {round}: {name}")
+            return make()
+
+        record = self.ledger.stage(round, name, inputs, aloud)
+        if not made:
+            self.say(f"round {round}: {name}, done before")
+        return record
 
     def _require(self, round: int, name: str) -> None:
         before = [(round, s) for s in STAGES[: STAGES.index(name)] if round or s in STAGES[2:]]
@@ -166,7 +179,7 @@ class Cycle:
             self._unload()
             folder = self.run_folder / f"round-{round}" / digest(inputs)[:8]
             return train.run(
-                config, self.ledger, round=round, policy=Path(policy), folder=folder, progress=self.progress
+                self._settled(), self.ledger, round=round, policy=Path(policy), folder=folder, progress=self.progress
             )
 
         return inputs, make
@@ -178,14 +191,40 @@ class Cycle:
         return str(assets.resolve(self.config.model).path)
 
     def model_path(self, round: int) -> str:
-        return self.base_path() if round == 0 else str(self._record(round, "train")["model"])
+        return self.base_path() if round == 0 else trained(self.run_folder, self._record(round, "train"))
 
     def model(self, path: str) -> Model:
         """The model at `path`; the one loaded before makes room."""
         if self._loaded is None or self._loaded[0] != path:
             self._unload()
-            self._loaded = (path, self._open(path, self.config))
+            self._loaded = (path, self._load(path))
         return self._loaded[1]
+
+    def _load(self, path: str) -> Model:
+        """Open the model at `path` in the run's precision."""
+        return self._open(path, self._settled())
+
+    def _settled(self) -> Config:
+        """The config with the run's precision in place of `auto`, once that is known."""
+        precision = self._precision()
+        if precision is None:
+            return self.config
+        hardware = self.config.hardware.model_copy(update={"precision": precision})
+        return self.config.model_copy(update={"hardware": hardware})
+
+    def _precision(self) -> str | None:
+        """What `auto` came to in this run; None where it has not been tried yet."""
+        if self.config.hardware.precision != "auto":
+            return self.config.hardware.precision
+        return next((event.payload["precision"] for event in self.ledger.events(0, "run", "precision")), None)
+
+    def _settle(self) -> None:
+        """Try `auto` once a run. The probe is a timing: another answer after a restart would be another model, all of
+        whose attempts would be paid again."""
+        if self._precision() is None:
+            found = getattr(self.model(self.base_path()), "precision", None)
+            if found is not None:
+                self.ledger.add_event(0, "run", "precision", {"precision": found})
 
     def _unload(self) -> None:
         self._loaded = None
@@ -193,7 +232,7 @@ class Cycle:
 
     def _helper(self) -> Model | None:
         name = self.config.redteam.helper
-        return self._open(str(assets.resolve(name).path), self.config) if name else None
+        return self._load(str(assets.resolve(name).path)) if name else None
 
     # -- what stages read ------------------------------------------------------------------------------------------
 
@@ -222,6 +261,12 @@ class Cycle:
                 "precision": self.config.hardware.precision}  # fmt: skip
 
 
+def trained(run: Path, record: Mapping[str, Any]) -> str:
+    """The folder of the model that a train record tells of, also where the run's folder was moved since."""
+    path = Path(record["model"])  # RUN/round-N/DIGEST/model
+    return str(path if path.is_dir() else run.joinpath(*path.parts[-3:]))
+
+
 def open_hf(path: str, config: Config) -> Model:
     """Load a transformers model with the config's hardware settings."""
     from .models.hf import HFModel
@@ -236,29 +281,6 @@ def weights(path: str) -> str:
     return weights_id(path)
 
 
-def check(config: Config) -> None:
-    """What can be known to fail before any time is spent: measured data as a training source, data files, families."""
-    from .curate.sources import check_files
-    from .redteam import catalogue
-    from .redteam.plan import split_families
-
-    split_families(list(catalogue().values()), config.redteam.seen, config.redteam.held_out)
-    measured = {suite.path.resolve() for suite in config.evaluate.suites if suite.path}
-    for source in config.curate.sources:
-        spec = SUITES.get(source.name)
-        if spec is not None and spec.split is not Split.TRAIN:
-            raise ConfigError(
-                f"curate.sources: {source.name!r} is a {spec.split.value} suite, which is only measured; "
-                "training on it would make its figures worthless; take it out"
-            )
-        if source.path and source.path.resolve() in measured:
-            raise ConfigError(f"curate.sources: {source.path} is also evaluated; a suite can't be trained on; split it")
-    check_files(config.curate.sources)
-    for suite in config.evaluate.suites:
-        if suite.path:
-            load(suite, seed=config.seed)
-
-
 def _walled(config: Config) -> Sequence[Any]:
     from .config import Suite
 
@@ -269,4 +291,4 @@ def _walled(config: Config) -> Sequence[Any]:
     return list(named.values())
 
 
-__all__ = ["STAGES", "Cycle", "Loaded", "check", "open_hf"]
+__all__ = ["STAGES", "Cycle", "Loaded", "check", "open_hf", "trained"]

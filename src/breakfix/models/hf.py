@@ -44,6 +44,11 @@ class HFModel:
         self.stops = stop_ids(tokenizer, model.generation_config)
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self.stops)
 
+    @property
+    def precision(self) -> Precision:
+        """What the weights are held in."""
+        return "bf16" if self.model.dtype == torch.bfloat16 else "fp32"
+
     @classmethod
     def load(
         cls,

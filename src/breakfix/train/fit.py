@@ -24,9 +24,10 @@ from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging as transformers_logging
 from trl import DPOConfig, SFTConfig
 
-from ..config import Config
+from ..config import Config, Hardware
 from ..core import Example
 from ..models.hf import cores, load_pretrained
+from ..models.precision import probe
 from .preflight import check_first_loss, check_rows
 from .rows import dpo_rows, sft_rows
 from .trainers import Dpo, Sft
@@ -105,7 +106,7 @@ def _trainer(kind: str, config: Config, model: Any, tokenizer: Any, rows: Any, l
         "max_length": None,
         "remove_unused_columns": False,
         "gradient_checkpointing": False,
-        "bf16": torch.cuda.is_available(),
+        "bf16": torch.cuda.is_available() or in_bf16(config.hardware),
         "use_cpu": not torch.cuda.is_available(),
         "dataloader_pin_memory": False,
         "seed": config.seed,
@@ -135,6 +136,13 @@ def _trainer(kind: str, config: Config, model: Any, tokenizer: Any, rows: Any, l
         precompute_ref_batch_size=4 * dpo.batch,
     )
     return Dpo(model=model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora)
+
+
+def in_bf16(hardware: Hardware) -> bool:
+    """Whether matrix products run in bfloat16 (autocast: weights, optimiser and norms stay float32)."""
+    if hardware.precision != "auto":
+        return hardware.precision == "bf16"
+    return probe(hardware.threads or cores()).bf16_wins
 
 
 def _lora(config: Config) -> LoraConfig:
