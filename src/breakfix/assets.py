@@ -90,6 +90,18 @@ def resolve(name_or_path: str, *, offline: bool = False, progress: bool = True, 
     raise AssetError(f"'{name_or_path}': no such path and no known asset; give a path, a hub id, or one of: {known}")
 
 
+def resolve_model(name_or_path: str, what: str = "model") -> Resolved:
+    """`resolve`, for what has to be a language model. `what`: the setting that names it. Raises AssetError."""
+    asset = catalogue().get(name_or_path)
+    if asset is not None and asset.use != "model":
+        models = ", ".join(name for name, known in catalogue().items() if known.use == "model")
+        raise AssetError(f"{what}: '{name_or_path}' is a data set; expected a folder, a hub id, or {models}")
+    found = resolve(name_or_path)
+    if not (found.path / "config.json").is_file():
+        raise AssetError(f"{what}: {found.path} is not a model's folder (there is no config.json in it)")
+    return found
+
+
 @cached
 def catalogue() -> Mapping[str, Asset]:
     """name → Asset, from the package's own data/assets.yaml."""

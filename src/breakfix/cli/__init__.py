@@ -16,32 +16,42 @@ from collections.abc import Sequence
 from breakfix.cli.commands import Call, parse
 from breakfix.errors import ModelError, UserError
 
-INTERRUPTED = "interrupted; the same command goes on from here"
+GOES_ON = frozenset({"run", "demo", "curate", "train", "evaluate", "redteam", "identify"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. `argv`: without the program's name; None takes the process's own."""
+    words = sys.argv[1:] if argv is None else argv
     _never_fail_to_print()
     try:
-        return _run(sys.argv[1:] if argv is None else argv)
+        return _run(words)
     except UserError as error:
         return _say(str(error), 2)
     except ModelError as error:  # the world's failure, where no attempt could take the blame
         return _say(str(error), 1)
     except KeyboardInterrupt:
-        return _say(INTERRUPTED, 130)
+        return _say("interrupted" + ("; the same command goes on from here" if GOES_ON & {*words[:1]} else ""), 130)
     except BrokenPipeError:  # whoever reads our output has enough (| head)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 141
+    except OSError as error:
+        from breakfix.ledger.room import NO_ROOM, disk_full
+
+        if error.errno not in NO_ROOM:
+            raise
+        _drop_output()
+        return _say(str(disk_full(error.filename or "output")), 2)
 
 
 def _run(argv: Sequence[str]) -> int:
     try:
         call: Call = parse(argv)
     except SystemExit as done:  # argparse after --help and --version
-        return int(done.code or 0)
-    code = call.command.function()(call.arguments)
-    sys.stdout.flush()
+        code = int(done.code or 0)
+    else:
+        code = call.command.function()(call.arguments)
+    if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison] - it is, where it was closed (>&-)
+        sys.stdout.flush()
     return code
 
 
@@ -50,6 +60,11 @@ def _say(text: str, code: int) -> int:
     line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
     print(f"breakfix: {line}", file=sys.stderr)
     return code
+
+
+def _drop_output() -> None:
+    """Let go of what is still in stdout's buffer: Python would try to write it again at exit, and fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _never_fail_to_print() -> None:

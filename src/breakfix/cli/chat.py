@@ -16,7 +16,7 @@ from breakfix.cli import output
 from breakfix.cli.commands import Arguments
 from breakfix.config import Config
 from breakfix.core import Message, Model, Sampling
-from breakfix.errors import LedgerError
+from breakfix.errors import LedgerError, UserError
 
 HELP = "/reset begins anew, /undo takes the last turn back, /quit ends"
 
@@ -38,25 +38,30 @@ def chat(arguments: Arguments) -> int:
 def locate(name: str) -> tuple[str, Config]:
     """The model's folder (or hub id): of RUN:ROUND, else of an asset, folder or hub id."""
     match = re.fullmatch(r"(.+):(\d+)", name)
-    if match and (Path(match[1]) / "ledger.db").is_file():
+    if match and not Path(name).exists():
         return _of_run(Path(match[1]), int(match[2]))
-    return str(assets.resolve(name).path), Config()
+    if (Path(name) / "ledger.db").is_file():
+        raise UserError(f"{name}: a run, which has several models; say which round, such as {name}:1 (0: untouched)")
+    return str(assets.resolve_model(name).path), Config()
 
 
 def _of_run(run: Path, round: int) -> tuple[str, Config]:
     from breakfix.cli import places
+    from breakfix.cycle import trained
     from breakfix.ledger import Ledger
 
+    if not (run / "ledger.db").is_file():
+        raise LedgerError(
+            f"{run}: not a run's folder (there is no ledger.db in it); `breakfix status` shows the latest"
+        )
     config, _ = places.read(run, run)
     if round == 0:
-        return str(assets.resolve(config.model).path), config
+        return str(assets.resolve_model(config.model).path), config
     with Ledger.open(run, write=False) as ledger:
         record = ledger.finished(round, "train")
     if record is None:
         raise LedgerError(f"{run}: round {round} has no trained model; `breakfix status {run}` shows what there is")
-    path = Path(record["model"])
-    moved = run.joinpath(*path.parts[-3:])  # the run's folder may have been moved since: RUN/round-N/DIGEST/model
-    return str(path if path.is_dir() else moved), config
+    return trained(run, record), config
 
 
 def talk(model: Model, turns: Iterator[str], sampling: Sampling, system: str = "") -> Iterator[str]:

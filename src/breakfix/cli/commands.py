@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -105,10 +105,24 @@ def _stage(name: str, what: str) -> Command:
         _FOLDER,
         _JSON,
     )
-    return Command(name, f"{what}: one stage of a run", f"breakfix {name} runs/demo --round 1", "runs:stage", arguments)
+    more = f"A stage needs those before it. `breakfix run` does all of them in their order: {', '.join(_STAGES)}."
+    return Command(name, f"one stage: {what}", f"breakfix {name} runs/demo --round 1", "runs:stage", arguments, more)
 
 
 _ALL = (
+    Command("doctor", "is this machine ready?", "breakfix doctor", "tools:doctor", (_JSON,)),
+    Command(
+        "demo",
+        "the whole cycle on the embedded 135M model, into runs/demo",
+        "breakfix demo",
+        "runs:demo",
+        (
+            _arg("--run", metavar="FOLDER", type=Path, default=Path("runs/demo"), help="default: %(default)s"),
+            _ROUNDS,
+            _JSON,
+        ),
+        "Exit code 0 when the cycle is complete, whatever the gate says.",
+    ),
     Command(
         "init",
         "write a config that shows every setting with its default",
@@ -133,18 +147,6 @@ _ALL = (
             _JSON,
         ),
         _GATE,
-    ),
-    Command(
-        "demo",
-        "the whole cycle on the embedded 135M model, into runs/demo",
-        "breakfix demo",
-        "runs:demo",
-        (
-            _arg("--run", metavar="FOLDER", type=Path, default=Path("runs/demo"), help="default: %(default)s"),
-            _ROUNDS,
-            _JSON,
-        ),
-        "Exit code 0 when the cycle is complete, whatever the gate says.",
     ),
     Command(
         "status",
@@ -193,7 +195,6 @@ _ALL = (
         "tools:assets",
         (_arg("--fetch", metavar="NAME", help="download it now"), _JSON),
     ),
-    Command("doctor", "is this machine ready?", "breakfix doctor", "tools:doctor", (_JSON,)),
     Command(
         "trace",
         "where a training row, attempt, case or vulnerability came from, and what came of it",
@@ -226,29 +227,60 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(argv: Sequence[str]) -> Call:
     """Raises UsageError; SystemExit after --help and --version."""
-    if argv and not argv[0].startswith("-") and argv[0] not in COMMANDS:
-        near = difflib.get_close_matches(argv[0], COMMANDS, n=1)
-        hint = f"did you mean `breakfix {near[0]}`?" if near else "`breakfix --help` lists them"
-        raise UsageError(f"no command {argv[0]!r}; {hint}")
+    _refuse_unknown(argv)
     arguments = parser().parse_args(argv or ["--help"])
     return Call(COMMANDS[arguments.command], arguments)
+
+
+def _refuse_unknown(argv: Sequence[str]) -> None:
+    """With the nearest known; argparse would rather complain of what is missing beside it."""
+    if not argv:
+        return
+    first = argv[0]
+    if first.startswith("-"):
+        if first not in _ROOT:
+            raise UsageError(f"no option {first!r} before the command; `breakfix --help` lists the commands")
+    elif first not in COMMANDS:
+        raise UsageError(
+            f"no command {first!r}; {_hint(first, COMMANDS, 'breakfix ') or '`breakfix --help` lists them'}"
+        )
+    else:
+        known = ["--help", *(name for argument in COMMANDS[first].arguments for name in argument.names)]
+        for word in (word.partition("=")[0] for word in argv[1:] if word.startswith("--")):
+            if word == "--":
+                return
+            if word not in known:
+                options = [name for name in known if name.startswith("--")]
+                hint = _hint(word, options) or f"see `breakfix {first} --help`"
+                raise UsageError(f"`breakfix {first}` has no option {word!r}; {hint}")
+
+
+_ROOT = ("-h", "--help", "--version")
+
+
+def _hint(word: str, known: Iterable[str], before: str = "") -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean `{before}{near[0]}`?" if near else ""
 
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     root = _Parser(
         prog="breakfix",
-        description="The break-fix cycle: curate, train, evaluate, red team, identify; again, until the gate passes.",
-        epilog="Example:  breakfix demo",
+        description="The break-fix cycle of safety post-training: curate, train, evaluate, red team, identify; again,\n"
+        "until the gate passes.",
+        epilog="Start with `breakfix doctor` and `breakfix demo`. For a run of your own: `breakfix init`, then\n"
+        "`breakfix run breakfix.yaml`; interrupted, the same command goes on.\n\nExample:  breakfix demo",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
     root.add_argument("--version", action="version", version=f"breakfix {__version__}")
-    children = root.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    children = root.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS.values():
         child = children.add_parser(
             command.name,
             help=command.help,
-            description=f"{command.help[0].upper()}{command.help[1:]}.",
+            description=command.help[0].upper() + command.help[1:] + ("" if command.help.endswith("?") else "."),
             epilog="\n\n".join(filter(None, (command.more, f"Example:  {command.example}"))),
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,

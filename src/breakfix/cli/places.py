@@ -26,6 +26,10 @@ def find(run: Path | None) -> Path:
 
 def read(target: Path, run: Path | None) -> tuple[Config, Path]:
     """(config, run folder) of a config file, or of a run's folder."""
+    if not target.exists() and target.suffix not in (".yaml", ".yml"):
+        raise ConfigError(
+            f"{target}: no such run or config; `breakfix init` writes a config, `breakfix demo` needs none"
+        )
     if target.is_dir():
         if not (target / KEPT).is_file():
             raise ConfigError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Generator
 from contextlib import contextmanager
 from importlib import resources
@@ -42,7 +41,7 @@ def demo(arguments: Arguments) -> int:
 def stage(arguments: Arguments) -> int:
     """breakfix curate | train | evaluate | redteam | identify"""
     config, folder = places.read(arguments.target, arguments.run)
-    with output.to_stderr(), started(config, folder) as cycle:
+    with output.to_stderr(), started(config, folder, data=arguments.command == "curate") as cycle:
         record = cycle.stage(arguments.round, arguments.command)
         write_reports(cycle.ledger, folder)
     if arguments.json:
@@ -56,26 +55,29 @@ def _go(config: Config, folder: Path, arguments: Arguments) -> str:
     """All rounds, then the report; returns the gate's last decision."""
     if arguments.rounds is not None:
         config = config.model_copy(update={"rounds": arguments.rounds})
+    from breakfix.report import to_json
+
     with output.to_stderr(), started(config, folder) as cycle:
         record = cycle.go(after_round=lambda round: write_reports(cycle.ledger, folder))
         document = write_reports(cycle.ledger, folder)
     if arguments.json:
-        print(json.dumps(document, indent=1))
+        print(to_json(document), end="")
     else:
         show(document, folder)
     return record["gate"]["decision"]
 
 
 @contextmanager
-def started(config: Config, folder: Path) -> Generator[Cycle]:
+def started(config: Config, folder: Path, *, data: bool = True) -> Generator[Cycle]:
     """A cycle on the run's ledger, the run's folder made and signed; what can be known to fail has been looked at."""
-    from breakfix import assets
-    from breakfix.cycle import Cycle, check
+    from breakfix.cycle import Cycle
     from breakfix.ledger import Ledger
+    from breakfix.ready import check, fetch
     from breakfix.report import facts
 
     check(config)
-    assets.resolve(config.model)
+    fetch(config, data=data, say=output.note)
+    output.note(f"run: {folder}")
     with watching() as watch, Ledger.open(folder.resolve(), create=True) as ledger:
         places.keep(config, folder)
         ledger.add_event(0, "run", "facts", facts(config))

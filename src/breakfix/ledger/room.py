@@ -13,7 +13,7 @@ from breakfix.errors import DiskFull
 NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
-def disk_full(where: Path) -> DiskFull:
+def disk_full(where: Path | str) -> DiskFull:
     return DiskFull(
         f"{where}: no room left (disk, quota or file-size limit); nothing was corrupted, make room and start again"
     )

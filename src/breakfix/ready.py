@@ -1,0 +1,73 @@
+"""What can be known to fail before any time is spent: `check` looks at the config and the user's own files and needs
+no network, `fetch` has at hand what else the run reads. A mistake found an hour later would cost that hour."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+
+from . import assets
+from .config import Config, Suite
+from .core import Split
+from .errors import ConfigError
+from .suites import SUITES, load
+
+
+def check(config: Config) -> None:
+    """Attack families, suites, every row of the user's files, and that nothing measured is a training source.
+
+    Raises ConfigError, DataError (file, line, what is wrong).
+    """
+    from .curate.sources import check_files
+    from .redteam import catalogue
+    from .redteam.plan import split_families
+
+    split_families(list(catalogue().values()), config.redteam.seen, config.redteam.held_out)
+    _check_suites(config)
+    measured = {suite.path.resolve() for suite in config.evaluate.suites if suite.path}
+    for source in config.curate.sources:
+        spec = SUITES.get(source.name)
+        if spec is not None and spec.split is not Split.TRAIN:
+            raise ConfigError(
+                f"curate.sources: {source.name!r} is a {spec.split.value} suite, which is only measured; "
+                "training on it would make its figures worthless; take it out"
+            )
+        if source.path and source.path.resolve() in measured:
+            raise ConfigError(f"curate.sources: {source.path} is also evaluated; a suite can't be trained on; split it")
+    check_files(config.curate.sources)
+
+
+def _check_suites(config: Config) -> None:
+    seen: set[str] = set()
+    for suite in config.evaluate.suites:
+        if suite.name in seen:
+            raise ConfigError(f"evaluate.suites: {suite.name!r} is there twice; name each suite once")
+        seen.add(suite.name)
+        if suite.path is not None:
+            load(suite, seed=config.seed)
+        elif suite.name not in SUITES:
+            raise _unknown(suite)
+
+
+def _unknown(suite: Suite) -> ConfigError:
+    close = difflib.get_close_matches(suite.name, SUITES, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(SUITES)}."
+    return ConfigError(
+        f"evaluate.suites: {suite.name!r} is not built in; {hint} For a file of your own, give its path as well"
+    )
+
+
+def fetch(config: Config, *, data: bool = True, say: Callable[[str], None] = lambda line: None) -> None:
+    """Download or find the models and, with `data`, the training sources, all of whose rows are read and checked.
+
+    Benchmarks are not here: one that can't be had is skipped, and the record says so. Raises AssetError (what was
+    tried), ConfigError, DataError.
+    """
+    from .curate.sources import LONGEST, gather
+
+    for key, name in (("model", config.model), ("redteam.helper", config.redteam.helper)):
+        if name is not None:
+            found = assets.resolve_model(name, key)
+            say(f"{key}: {name}" if found.source == "path" else f"{key}: {name} ({found.source}: {found.detail})")
+    if data:
+        gather(config.curate.sources, seed=config.seed, longest=LONGEST, resolve=lambda name: assets.resolve(name).path)
