@@ -80,6 +80,8 @@ class Cycle:
         if name not in STAGES or (round == 0 and name in ("curate", "train")):
             raise ConfigError(f"round {round} has no stage {name!r}; expected one of {', '.join(STAGES)}")
         self._require(round, name)
+        if name in ("evaluate", "redteam", "curate"):
+            self._settle()
         inputs, make = getattr(self, f"_{name}")(round)
         made = False
 
@@ -177,7 +179,7 @@ class Cycle:
             self._unload()
             folder = self.run_folder / f"round-{round}" / digest(inputs)[:8]
             return train.run(
-                config, self.ledger, round=round, policy=Path(policy), folder=folder, progress=self.progress
+                self._settled(), self.ledger, round=round, policy=Path(policy), folder=folder, progress=self.progress
             )
 
         return inputs, make
@@ -195,8 +197,34 @@ class Cycle:
         """The model at `path`; the one loaded before makes room."""
         if self._loaded is None or self._loaded[0] != path:
             self._unload()
-            self._loaded = (path, self._open(path, self.config))
+            self._loaded = (path, self._load(path))
         return self._loaded[1]
+
+    def _load(self, path: str) -> Model:
+        """Open the model at `path` in the run's precision."""
+        return self._open(path, self._settled())
+
+    def _settled(self) -> Config:
+        """The config with the run's precision in place of `auto`, once that is known."""
+        precision = self._precision()
+        if precision is None:
+            return self.config
+        hardware = self.config.hardware.model_copy(update={"precision": precision})
+        return self.config.model_copy(update={"hardware": hardware})
+
+    def _precision(self) -> str | None:
+        """What `auto` came to in this run; None where it has not been tried yet."""
+        if self.config.hardware.precision != "auto":
+            return self.config.hardware.precision
+        return next((event.payload["precision"] for event in self.ledger.events(0, "run", "precision")), None)
+
+    def _settle(self) -> None:
+        """Try `auto` once a run. The probe is a timing: another answer after a restart would be another model, all of
+        whose attempts would be paid again."""
+        if self._precision() is None:
+            found = getattr(self.model(self.base_path()), "precision", None)
+            if found is not None:
+                self.ledger.add_event(0, "run", "precision", {"precision": found})
 
     def _unload(self) -> None:
         self._loaded = None
@@ -204,7 +232,7 @@ class Cycle:
 
     def _helper(self) -> Model | None:
         name = self.config.redteam.helper
-        return self._open(str(assets.resolve(name).path), self.config) if name else None
+        return self._load(str(assets.resolve(name).path)) if name else None
 
     # -- what stages read ------------------------------------------------------------------------------------------
 
