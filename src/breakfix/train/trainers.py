@@ -10,11 +10,13 @@ carry loss; `tests/test_train.py` shows that the loss and gradients are those of
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import Any
 
+import torch
 import trl.trainer.utils as trl_utils
 from datasets import Dataset
+from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 from trl import DPOTrainer, SFTTrainer
 
 from .prefix import SharedPrefix
@@ -31,8 +33,34 @@ def compact_head() -> Generator[None]:
         trl_utils._use_triton = stock
 
 
+class ByLength(LengthGroupedSampler):
+    """Rows of about the same length together, in an order that a resumed epoch finds again.
+
+    transformers draws every epoch's order from the global generator, which a restarted process has at its beginning:
+    resumed in its second epoch, training would see some rows twice and others never.
+    """
+
+    epoch, seed = 0, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[int]:
+        if self.epoch == 0:
+            return super().__iter__()
+        generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
+
+
 class Sft(SFTTrainer):
     """SFTTrainer on rows {input_ids, labels}."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        sampler = super()._get_train_sampler(train_dataset)
+        if type(sampler) is LengthGroupedSampler:
+            sampler = ByLength(sampler.batch_size, lengths=sampler.lengths)
+            sampler.seed = self.args.seed
+        return sampler
 
     def compute_loss(self, model: Any, *args: Any, **kwargs: Any) -> Any:
         shared: Any = SharedPrefix(model)
