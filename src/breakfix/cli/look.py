@@ -43,7 +43,7 @@ def account(rows: Sequence[StageRow], *, busy: bool, now: float) -> list[dict[st
     open_ = [row for row in current if not row.finished]
     last = max(open_, key=lambda row: row.started, default=None) if busy else None
     found: list[dict[str, Any]] = []
-    for row in sorted(current, key=lambda row: (row.round, row.started)):
+    for row in sorted(current, key=lambda row: (row.round, row.since)):
         runs = last is not None and not row.finished and row.round == last.round and last.name.startswith(row.name)
         state = "done" if row.finished else "running" if runs else "interrupted"
         seconds = row.seconds if row.finished else now - row.started if runs else None

@@ -13,7 +13,9 @@ class StageRow:
 
     `digest` is that of the inputs. `started` (unix seconds) is when it was last begun; `starts` how often it was
     begun: more than once means that it was interrupted. `seconds` and `peak_mb` (largest resident memory of the
-    process, MiB) are those of the start that finished, so they leave out what an interrupted start had done.
+    process, MiB) are those of the start that finished, so they leave out what an interrupted start had done. `since`
+    is when a stage of this name was first begun in this round, with whichever inputs: sorted by it, stages come in the
+    order of the cycle, however they were interrupted and made anew.
     """
 
     round: int
@@ -25,6 +27,7 @@ class StageRow:
     peak_mb: float | None
     finished: bool
     starts: int = 1
+    since: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,6 +48,9 @@ class Stages(Database):
         """Every stage with every set of inputs, in the order they were last asked for."""
         with self.reading() as connection:
             rows = connection.execute(_rows()).all()
+        since: dict[tuple[int, str], float] = {}
+        for row in rows:
+            since[row.round, row.name] = min(row.first, since.get((row.round, row.name), row.first))
         return [
             StageRow(
                 row.round,
@@ -59,6 +62,7 @@ class Stages(Database):
                 row.peak_mb,
                 row.body is not None,
                 row.starts,
+                since[row.round, row.name],
             )
             for row in rows
         ]
@@ -111,6 +115,7 @@ def _rows() -> Query:
             _STARTS.stage,
             func.max(_STARTS.seq).label("asked"),
             func.max(_STARTS.at).filter(_STARTS.made).label("started"),
+            func.min(_STARTS.at).label("first"),
             func.count().filter(_STARTS.made).label("starts"),
         )
         .group_by(_STARTS.stage)
@@ -118,4 +123,4 @@ def _rows() -> Query:
     )
     columns = (_STAGES.round, _STAGES.name, _STAGES.digest, _ENDS.body, _ENDS.seconds, _ENDS.peak_mb)
     joined = tables.stages.join(begun, begun.c.stage == _STAGES.seq).outerjoin(tables.stage_ends)
-    return select(*columns, begun.c.started, begun.c.starts).select_from(joined).order_by(begun.c.asked)
+    return select(*columns, begun.c.first, begun.c.started, begun.c.starts).select_from(joined).order_by(begun.c.asked)

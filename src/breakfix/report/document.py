@@ -72,16 +72,16 @@ def schema() -> Json:
 
 
 def _current(rows: Sequence[StageRow]) -> list[StageRow]:
-    """One row per round and stage: as it was last asked for; in the order in which they began."""
+    """One row per round and stage: as it was last asked for; in the order in which they first began."""
     last = {(row.round, row.name): row for row in rows}
-    return sorted(last.values(), key=lambda row: (row.round, row.started))
+    return sorted(last.values(), key=lambda row: (row.round, row.since))
 
 
 def _run(ledger: Ledger, stages: Sequence[StageRow]) -> Json:
     facts: Mapping[str, Any] = {}
     for event in ledger.events(kind="facts"):
         facts = event.payload
-    started = min((row.started for row in stages), default=None)
+    started = min((row.since for row in stages), default=None)
     return {
         "name": facts.get("name", ledger.folder.name),
         "model": facts.get("model", "unknown"),
