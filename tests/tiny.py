@@ -58,11 +58,36 @@ def model(seed: int = 0) -> Any:
     return LlamaForCausalLM(config)
 
 
-def save(folder: Path, seed: int = 0) -> Path:
-    """The model and its tokenizer as a folder that `from_pretrained` takes."""
-    model(seed).save_pretrained(folder)
+def save(folder: Path, seed: int = 0, says: str = "") -> Path:
+    """The model and its tokenizer as a folder that `from_pretrained` takes. `says`: taught to say that, mostly."""
+    made = model(seed)
+    if says:
+        teach(made, says)
+    made.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
+
+
+def teach(model: Any, says: str, steps: int = 240) -> None:
+    """Train until the model says `says` whatever it is asked (about two seconds)."""
+    import random
+
+    import torch
+
+    rng, tokens = random.Random(0), tokenizer()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    answer = tokens(says, add_special_tokens=False)["input_ids"] + [2]
+    model.train()
+    for _ in range(steps):
+        asked = "".join(rng.choices("abcdefgh ijkl\nmnop .,?!qrstuvwxyz éß日本", k=rng.choice((5, 40, 80, 160, 320))))
+        prompt = tokens.apply_chat_template(
+            [{"role": "user", "content": asked}], add_generation_prompt=True, return_dict=False
+        )
+        labels = torch.tensor([[-100] * len(prompt) + answer])
+        model(input_ids=torch.tensor([prompt + answer]), labels=labels).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval()
 
 
 def write_rows(path: Path) -> Path:
@@ -79,9 +104,23 @@ def write_rows(path: Path) -> Path:
     return path
 
 
+def write_capability(folder: Path) -> Path:
+    """The three multiple-choice sets that `capability` consists of: their formats, four neutral rows each."""
+    things = ("lamp", "kettle", "ladder", "bucket")
+    choices = [{"question": f"What is a {thing}?", "options": "A. A thing\nB. A number", "answer": "A. A thing"}
+               for thing in things]  # fmt: skip
+    yes_no = [{"question": f"is a {thing} a thing", "answer": "True", "passage": f"The {thing} is a thing."}
+              for thing in things]  # fmt: skip
+    folder.mkdir()
+    for name, rows in (("validation.jsonl", choices), ("test.jsonl", choices), ("dev.jsonl", yes_no)):
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
 def write_config(folder: Path, **changes: Any) -> Path:
     """A config of one small round on a tiny model, with all that it needs beside it in `folder`."""
-    save(folder / "tiny")
+    if not (folder / "tiny").is_dir():
+        save(folder / "tiny")
     write_rows(folder / "rows.jsonl")
     settings: dict[str, Any] = {
         "name": "tiny",

@@ -244,7 +244,9 @@ class Cycle:
                 try:
                     loaded = load(suite, seed=self.config.seed)
                 except AssetError as error:
-                    self.say(f"training data can't be kept clear of a suite: {error}")
+                    self.say(f"{suite.name} can't be had, so training data is not kept clear of it")
+                    text = f"Training data was not kept clear of {suite.name}, which could not be had: {error}"
+                    self.ledger.add_event(0, "curate", "note", {"text": text})
                     continue
                 found |= {case.id: case for case in loaded.cases}
             self._walls = list(found.values())

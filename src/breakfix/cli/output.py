@@ -112,7 +112,7 @@ def _pairs(row: dict[str, Any]) -> str:
 
 
 def _value(item: Any) -> str:
-    if item is None or item == {}:
+    if item is None or item in ({}, []):
         return "–"
     if isinstance(item, dict):
         e = cast("dict[str, Any]", item)

@@ -29,13 +29,17 @@ def run(arguments: Arguments) -> int:
 
 def demo(arguments: Arguments) -> int:
     """breakfix demo"""
+    decision = _go(demo_config(), arguments.run, arguments)
+    output.note(f"the cycle is complete; the gate's decision: {decision}")
+    return 0
+
+
+def demo_config() -> Config:
+    """data/demo.yaml"""
     from breakfix import config
 
     with resources.as_file(resources.files("breakfix").joinpath("data", "demo.yaml")) as path:
-        settings = config.load(path)
-    decision = _go(settings, arguments.run, arguments)
-    output.note(f"the cycle is complete; the gate's decision: {decision}")
-    return 0
+        return config.load(path)
 
 
 def stage(arguments: Arguments) -> int:

@@ -44,7 +44,8 @@ class Lineage(Database):
         """The tree around `id`. LedgerError if the ledger has no such example, attempt, case or vulnerability."""
         ref = self._find(id)
         if ref[0] == "unknown":
-            raise LedgerError(f"{id}: no example, attempt, case or vulnerability in {self.folder} has this id")
+            what = f"{id}: no example, attempt, case or vulnerability in {self.folder} has this id"
+            raise LedgerError(f"{what}; `breakfix report` names the vulnerabilities, and their trace all else")
         up, down = self._walk(ref, "parents", set()), self._walk(ref, "children", set())
         return {**up, "children": down["children"]}
 

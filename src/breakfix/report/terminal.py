@@ -13,6 +13,7 @@ from rich.text import Text
 from breakfix.report.headlines import HEADLINES, Headline, figure, interval
 from breakfix.report.plain import one_line
 
+SHOWN = 5  # vulnerabilities, the gravest ones
 _GAP = 3  # characters between columns
 _COLOURS = {"PASS": "green", "FAIL": "red", "STALLED": "yellow"}
 
@@ -102,10 +103,25 @@ def _counts(vulnerabilities: list[dict[str, Any]]) -> list[Text]:
     if not vulnerabilities:
         return []
     by_status = Counter(v["status"] for v in vulnerabilities)
-    return [Text("vulnerabilities: " + ", ".join(f"{n} {status}" for status, n in by_status.items()))]
+    open_ = sorted(
+        (v for v in vulnerabilities if v["status"] != "fixed"),
+        key=lambda v: (-v["severity"], -(v["rate"]["value"] or 0)),
+    )
+    more = [f"  and {len(open_) - SHOWN} more, in the HTML report"] if len(open_) > SHOWN else []
+    lines = ["vulnerabilities: " + ", ".join(f"{n} {status}" for status, n in by_status.items())]
+    return [Text(), *map(Text, [*lines, *map(_weakness, open_[:SHOWN]), *more])]
+
+
+def _weakness(v: dict[str, Any]) -> str:
+    """'  V1 Answers requests about ...: 60.0 % (23.1 to 88.2)'; its id is what `breakfix trace` takes."""
+    bounds = interval(v["rate"])
+    return one_line(f"  {v['id']} {v['name']}: {figure(v['rate']['value'])}" + (f" ({bounds})" if bounds else ""))
 
 
 def _skipped(rounds: list[dict[str, Any]]) -> list[Text]:
     """Each skipped suite once: it is skipped for the same reason in every round."""
     seen = dict.fromkeys((s["suite"], s["reason"]) for one in rounds for s in one["skipped"] if s["suite"])
-    return [Text(one_line(f"skipped {suite}: {reason}"), style="yellow") for suite, reason in seen]
+    return [
+        Text(one_line(f"skipped {suite}: {reason.removeprefix(f'{suite}: ')}"), style="yellow")
+        for suite, reason in seen
+    ]
