@@ -8,6 +8,7 @@ about ten times the rate of full fine-tuning ("LoRA without regret").
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import time
@@ -154,9 +155,18 @@ def _lora(config: Config) -> LoraConfig:
 
 
 def _checkpoint(out: Path) -> str | None:
-    """The last whole checkpoint (one that has its trainer state), if training was interrupted."""
-    found = [p for p in out.glob("checkpoint-*") if (p / "trainer_state.json").is_file()]
+    """The last whole checkpoint, if training was interrupted. A checkpoint's trainer state is written last."""
+    found = [p for p in out.glob("checkpoint-*") if _is_json(p / "trainer_state.json")]
     return str(max(found, key=lambda p: int(p.name.split("-")[-1]))) if found else None
+
+
+def _is_json(path: Path) -> bool:
+    """Whether the file is there, and whole."""
+    try:
+        json.loads(path.read_text())
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 class _Watch(TrainerCallback):
