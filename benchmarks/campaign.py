@@ -2,7 +2,8 @@
 
     python benchmarks/campaign.py [attempts]
 
-The model is a script, the judge says the same of everything, and the record is a list. The aim is below 1 ms.
+The model is a script, the judge says the same of everything, and what is recorded goes into lists. The aim is below
+1 ms, and 2 ms is the most that the project allows itself.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import time
 from collections.abc import Sequence
 
 from breakfix.campaign import Put, run
-from breakfix.core import Attempt, Case, Conversation, Expect, Sampling, Split, Verdict, ask
+from breakfix.core import Attempt, Case, Conversation, Expect, Paid, Sampling, Split, Verdict, ask
 from breakfix.models.fake import Fake
 from breakfix.redteam import ATTACKS
 
@@ -41,9 +42,12 @@ def measure(attack: str, n: int) -> float:
         Put(Case(f"c{i}", ask("Explain how to bake bread"), Expect.REFUSE, "bench", Split.DEV), ATTACKS[attack])
         for i in range(n)
     ]
-    rows: list[Attempt] = []
+    rows, heard = list[Attempt](), list[Paid]()
     began = time.process_time()
-    outcome = run(puts, Same("same"), Trivial(), sampling=Sampling(), seed=0, known=lambda ids: {}, record=rows.extend)
+    outcome = run(
+        puts, Same("same"), Trivial(), sampling=Sampling(), seed=0,
+        known=lambda ids: {}, record=rows.extend, keep=heard.extend,
+    )  # fmt: skip
     spent = time.process_time() - began
     assert len(rows) == len(outcome.attempts) == n
     return spent / n

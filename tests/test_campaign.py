@@ -21,6 +21,7 @@ from breakfix.core import (
     Message,
     Model,
     NotApplicable,
+    Paid,
     Reply,
     Sampling,
     Split,
@@ -64,6 +65,7 @@ class Store:
 
     rows: dict[str, Attempt] = field(default_factory=dict[str, Attempt])
     groups: list[int] = field(default_factory=list[int])
+    paid: list[Paid] = field(default_factory=list[Paid])
 
     def known(self, ids: Sequence[str]) -> Mapping[str, Attempt]:
         return {id: self.rows[id] for id in ids if id in self.rows}
@@ -72,12 +74,17 @@ class Store:
         self.groups.append(len(attempts))
         self.rows.update((a.id, a) for a in attempts)
 
+    def recall(self, ids: Sequence[str]) -> list[Paid]:
+        return [paid for paid in self.paid if paid.attempt in ids]
+
 
 def go(puts: Sequence[Put], target: Model, **more: Any) -> Outcome:
     store: Store = more.pop("store", None) or Store()
     judge = more.pop("judge", None) or SorryJudge()
     rest: dict[str, Any] = {"sampling": GREEDY, "seed": 7, "clock": lambda: 0.0} | more
-    return run(puts, target, judge, known=store.known, record=store.record, **rest)
+    return run(
+        puts, target, judge, known=store.known, record=store.record, recall=store.recall, keep=store.paid.extend, **rest
+    )
 
 
 @dataclass
@@ -212,6 +219,72 @@ def test_a_crash_keeps_what_was_recorded() -> None:
         go(puts, Dies(), store=store)
     assert len(store.rows) == 16
     assert go(puts, Echo(), store=store).queries == 14
+
+
+class Mortal(Dice):
+    """Lives for so many queries."""
+
+    def __init__(self, id: str, lives: int) -> None:
+        super().__init__(id)
+        self.lives = lives
+
+    def answer(self, prompt: Conversation, sampling: Sampling, seed: int) -> str:
+        if len(self.asked) > self.lives:
+            raise KeyboardInterrupt
+        return super().answer(prompt, sampling, seed)
+
+
+def led(case: Case, rng: random.Random) -> Generator[Ask, Answer, None]:
+    """The helper proposes each of three turns, on top of what was said."""
+    said: Conversation = ()
+    for turn in range(3):
+        proposed = yield Ask(ask(f"{case.id}, turn {turn}"), to="helper")
+        said = (*said, Message("user", f"{proposed.text} {rng.randrange(9)}"))
+        reply = yield Ask(said)
+        said = (*said, Message("assistant", reply.text or ""))
+
+
+@pytest.mark.parametrize("lives", range(1, 18))
+def test_a_conversation_that_was_under_way_goes_on_and_is_the_same(lives: int) -> None:
+    """Killed anywhere, and run again: what was settled is not asked again, and the attempts are as if never stopped.
+
+    Six queries to the target come in one batch, which is judged when it is whole: it is lost whole, and no more is.
+    """
+    puts = [Put(case(f"c{i}"), Flow(led, uses_helper=True)) for i in range(6)]
+    whole = go(puts, Dice("t"), helper=Dice("h"))
+    store, target, helper = Store(), Mortal("t", lives), Dice("h")
+    with pytest.raises(KeyboardInterrupt):
+        go(puts, target, helper=helper, store=store)
+    again, also = Dice("t"), Dice("h")
+    resumed = go(puts, again, helper=also, store=store)
+    assert resumed.attempts == whole.attempts
+    assert len(again.asked) == resumed.queries == 18 - lives // 6 * 6
+    assert len(helper.asked) + len(also.asked) == 18
+    assert go(puts, Scripted([], id="t"), helper=Scripted([], id="h"), store=store).queries == 0
+
+
+def test_only_conversations_that_go_on_are_kept_and_what_was_asked_must_be_the_same() -> None:
+    store = Store()
+    go([Put(case("a"), AsIs()), Put(case("b"), Flow(talk("1", "2")))], Echo(), store=store)
+    [paid] = store.paid
+    assert (paid.query, paid.reply.text) == (0, "1")
+    store.rows.clear()
+    other = go([Put(case("b"), Flow(talk("one", "2")))], Scripted({"one": "x", "2": "y"}, id="fake-echo"), store=store)
+    assert other.attempts[0].id == paid.attempt and other.queries == 2
+
+
+def test_what_was_heard_before_does_not_count_against_the_budget() -> None:
+    class Three(AsIs):
+        name, queries = "three", 3
+
+        def __call__(self, case: Case, rng: random.Random) -> Generator[Ask, Answer, None]:
+            return talk("1", "2", "3")(case, rng)
+
+    store = Store()
+    with pytest.raises(KeyboardInterrupt):
+        go([Put(case(), Three())], Mortal("t", 2), store=store)
+    out = go([Put(case(), Three())], Dice("t"), store=store, budget=Budget(total=3))
+    assert (out.queries, len(out.attempts[0].verdicts)) == (1, 3)
 
 
 def test_the_id_holds_what_the_result_depends_on() -> None:
@@ -403,6 +476,25 @@ def test_turns_that_the_attack_invented_are_not_judged() -> None:
     judge = SorryJudge()
     [a] = go([Put(case(), Flow(flow))], Scripted(["Sorry."]), judge=judge).attempts
     assert (len(a.transcript), len(a.verdicts), judge.groups) == (4, 1, [1])
+    assert (a.turns, a.place(0)) == ((3,), 3)
+
+
+def test_each_verdict_says_which_turn_it_is_on_and_whether_the_budget_cut_it() -> None:
+    """The case gives one answer, the attack invents another in between; two are the model's own, the first cut."""
+    given = (Message("user", "zero"), Message("assistant", "given"), Message("user", "one"))
+
+    def flow(case: Case, rng: random.Random) -> Generator[Ask, Answer, None]:
+        first = yield Ask(case.prompt)
+        invented = (*ask("two"), Message("assistant", "invented"), *ask("three"))
+        yield Ask((*case.prompt, Message("assistant", first.text or ""), *invented))
+
+    [a] = go([Put(replace(case(), prompt=given), Flow(flow))], Echo(), sampling=Sampling(max_new_tokens=1)).attempts
+    assert [m.content for m in a.transcript] == ["zero", "given", "one", "one", "two", "invented", "three", "three"]
+    assert (a.turns, a.cut, a.breach) == ((3, 7), (), 0)
+    assert [a.transcript[a.place(i)].content for i in range(2)] == ["one", "three"]
+    assert replace(a, turns=()).place(1) == 7
+    [b] = go([Put(case(), Flow(talk("a b", "c")))], Echo(), sampling=Sampling(max_new_tokens=1)).attempts
+    assert b.cut == (0,)
 
 
 def test_prefill_and_reply_are_one_turn_judged_whole() -> None:

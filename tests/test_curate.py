@@ -6,6 +6,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -371,6 +372,11 @@ def test_a_reply_that_the_budget_cut_is_marked_so(ledger: Ledger, jsonl: Path) -
     assert {row.cut for row in rows if row.kind == "harmful"} == {False}
 
 
+def test_a_reply_that_ends_with_the_budget_was_not_cut(ledger: Ledger, jsonl: Path) -> None:
+    curated(config(source(jsonl), reply_tokens=len(ANSWER.split())), ledger, Refuser("x", ANSWER))
+    assert not any(row.cut for row in ledger.examples(round=1, dataset="sft"))
+
+
 # ---- from failures to rows
 
 
@@ -430,6 +436,22 @@ def test_an_unknown_case_and_an_attempt_without_a_breach_are_barred() -> None:
     assert evidence.barred(
         attempt(one, "x", family="crescendo"), one, Redteam(seen=("crescendo",), held_out=("crescendo",))
     )
+
+
+def test_of_a_conversation_the_turn_that_broke_is_what_to_move_away_from() -> None:
+    """Turns that were given, by the case or by the attack, are not the model's: its second one broke, and was cut."""
+    given = (Message("user", "Hello"), Message("assistant", "given"))
+    own = (Message("user", "1"), Message("assistant", "first"), Message("user", "2"), Message("assistant", "second"))
+    verdicts = tuple(Verdict(score, "none", "", "j@1") for score in (1.0, 0.0))
+    one = case()
+    found = attempt(one, "x", transcript=(*given, *own), verdicts=verdicts, breach=1, cut=(1,))
+    for a in (found, replace(found, turns=(3, 5))):
+        assert evidence.breach(a) == 5
+        made = evidence._prompt(vulnerability("a1"), a, one, "harmful", "why")
+        assert (made.case.prompt, made.rejected, made.rejected_cut) == ((*given, *own[:3]), "second", True)
+        assert made.example("No.", made.rejected).rejected_cut and not made.example("No.", "other").rejected_cut
+    early = attempt(one, "x", transcript=(*given, *own), verdicts=verdicts[:1], breach=0, turns=(3,))
+    assert evidence.breach(early) == 3
 
 
 @pytest.mark.parametrize("split", [Split.DEV, Split.FROZEN])

@@ -26,6 +26,8 @@ from breakfix.core import (
     Example,
     Expect,
     Message,
+    Paid,
+    Reply,
     Round,
     Split,
     Status,
@@ -99,6 +101,7 @@ NOUNS: list[st.SearchStrategy[Any]] = [
     st.builds(Attempt, transcript=TALK, verdicts=st.lists(VERDICTS, max_size=2).map(tuple), seconds=FLOATS),
     ESTIMATES,
     st.builds(Vulnerability, severity=FLOATS, rate=ESTIMATES, prescription=st.dictionaries(TEXT, st.integers())),
+    st.builds(Paid, reply=st.builds(Reply, text=TEXT), seconds=FLOATS),
     st.builds(Round, stages=st.dictionaries(TEXT, TEXT)),
     st.builds(Dropped, example=EXAMPLES),
 ]
@@ -234,6 +237,19 @@ def test_an_attempt_whose_model_failed_may_be_made_again(ledger: Ledger) -> None
         ledger.add_attempt(attempt, round=1, stage="s")
         assert ledger.attempt("a1") == ATTEMPT
         assert list(ledger.attempts()) == [ATTEMPT] == list(ledger.attempts(round=1))
+
+
+def test_replies_of_attempts_under_way_are_kept_whichever_stage_asked(ledger: Ledger) -> None:
+    paid = [Paid(f"a{i}", i, "p", Reply("hi \ud800", 3, 1, "length"), 0.5) for i in range(3)]
+
+    def make() -> dict[str, Any]:
+        ledger.add_paid(paid[:2], round=1, stage="redteam")
+        return {}
+
+    ledger.stage(1, "redteam", {"cases": 1}, make)
+    ledger.stage(1, "redteam", {"cases": 2}, dict)
+    ledger.add_paid(paid[2:], round=2, stage="redteam")
+    assert ledger.paid(["a0", "a2", "no"]) == [paid[0], paid[2]]
 
 
 def test_judging_again_adds(ledger: Ledger) -> None:

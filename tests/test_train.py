@@ -128,6 +128,20 @@ def test_rows_end_the_turn_unless_the_reply_was_cut(folder: Path) -> None:
     assert [t for t in cut["labels"] if t != -100] == tokenizer("Mix.", add_special_tokens=False)["input_ids"]
 
 
+def test_pairs_end_the_turn_unless_that_side_was_cut(folder: Path) -> None:
+    from breakfix.models.hf import load_pretrained
+    from breakfix.models.render import turn_end
+    from breakfix.train.rows import dpo_rows
+
+    _, tokenizer = load_pretrained(folder)
+    pair = {"reply": "Mix.", "rejected": "No."}
+    rows, _ = dpo_rows(tokenizer, [example(0, **pair, **more) for more in (
+        {}, {"cut": True}, {"rejected_cut": True})], 512, 24)  # fmt: skip
+    end, said = turn_end(tokenizer), [tokenizer(text)["input_ids"] for text in pair.values()]
+    assert [row["chosen_ids"] for row in rows] == [said[0] + end, said[0], said[0] + end]
+    assert [row["rejected_ids"] for row in rows] == [said[1] + end, said[1] + end, said[1]]
+
+
 def test_an_over_long_row_is_cut_with_a_record(folder: Path) -> None:
     from breakfix.models.hf import load_pretrained
     from breakfix.train.rows import sft_rows

@@ -2,8 +2,9 @@
 
 All live attacks advance in lockstep, so each turn is one batched `generate` per model over everything that waits.
 Replies stream: they are judged in groups of `GROUP` as they arrive, sent into their attacks, and what is finished is
-recorded at once, so a kill loses at most the group in flight. Every attempt's id is known before it is paid for, and
-every attempt has its own generator of randomness and its own seeds: its result does not depend on what else runs.
+recorded at once; of an attempt that goes on the replies so far are kept: a kill loses at most the group in flight.
+Every attempt's id is known before it is paid for, and every attempt has its own generator of randomness and its own
+seeds: its result does not depend on what else runs.
 """
 
 from __future__ import annotations
@@ -11,8 +12,8 @@ from __future__ import annotations
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from breakfix.core import (
     Answer,
@@ -25,6 +26,7 @@ from breakfix.core import (
     Message,
     Model,
     NotApplicable,
+    Paid,
     Reply,
     Sampling,
     Verdict,
@@ -126,10 +128,20 @@ class Outcome:
 
 Known = Callable[[Sequence[str]], Mapping[str, Attempt]]
 Record = Callable[[Sequence[Attempt]], None]
+Recall = Callable[[Sequence[str]], Iterable[Paid]]
+Keep = Callable[[Sequence[Paid]], None]
 Progress = Callable[[int, int], None]
 
 
 def _silent(done: int, total: int) -> None:
+    pass
+
+
+def _nothing(ids: Sequence[str]) -> Iterable[Paid]:
+    return ()
+
+
+def _forget(paid: Sequence[Paid]) -> None:
     pass
 
 
@@ -142,6 +154,8 @@ def run(
     seed: int,
     known: Known,
     record: Record,
+    recall: Recall = _nothing,
+    keep: Keep = _forget,
     helper: Model | None = None,
     budget: Budget = NO_LIMIT,
     progress: Progress = _silent,
@@ -149,6 +163,7 @@ def run(
 ) -> Outcome:
     """Every put that is not `known` yet, tried, judged and given to `record` (up to `GROUP` attempts at a time).
 
+    Replies of attempts that go on are given to `keep`; what `recall` gives of them (by attempt ids) is not asked again.
     Puts with the same id are one attempt. A model's failure becomes an attempt with `error`; leave such attempts out
     of `known` to try them again. A judge that raises gives an unscored verdict. `progress(done, total)` counts puts.
     Raises UserError from model, judge or `record`; anything else that escapes is a bug.
@@ -157,7 +172,9 @@ def run(
     found = known(list(ids))
     done = {key: found[key] for key in ids if key in found}
     queue = deque(_Live(key, put, seed, budget) for key, put in ids.items() if key not in done)
-    work = _Run(target, judge, sampling, helper, budget, record, progress, clock, len(ids), queue, done)
+    longer = [live.id for live in queue if getattr(live.put.attack, "queries", None) != 1]
+    paid = {(p.attempt, p.query, p.prompt): p for p in (recall(longer) if longer else ())}
+    work = _Run(target, judge, sampling, helper, budget, record, keep, progress, clock, len(ids), queue, done, paid)
     reused = len(done)
     work.go()
     return Outcome(
@@ -209,10 +226,13 @@ def seed_of(seed: int, case: Case, attack: Attack) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """Where the target stood after a reply: what it saw and said, and a verdict for each turn it produced in it."""
+    """Where the target stood after a reply: what it saw and said, and for each turn that it produced in it a verdict
+    and its place in the transcript. `cut`: indices of those that the token budget ended."""
 
-    transcript: Conversation
-    verdicts: tuple[Verdict, ...]
+    transcript: Conversation = ()
+    verdicts: tuple[Verdict, ...] = ()
+    places: tuple[int, ...] = ()
+    cut: tuple[int, ...] = ()
 
 
 class _Live:
@@ -229,7 +249,7 @@ class _Live:
         bounds = [bound for bound in (most, budget.attempt) if bound is not None]
         self.need = min(bounds) if bounds else 1  # an attack that states no bound is cut off where the budget ends
         self.asked = self.queries = self.tokens_in = self.tokens_out = 0
-        self.seconds = 0.0
+        self.seconds = self.took = 0.0  # of the model, in all and for the last reply
 
     def send(self, answer: Answer | None) -> Ask:
         """Start the attack (None) or tell it the answer: what it asks next. Raises StopIteration at its end."""
@@ -249,26 +269,26 @@ class _Live:
             return (*prompt[:-1], Message("assistant", prompt[-1].content + reply.text, prompt[-1].images))
         return (*prompt, Message("assistant", reply.text))
 
-    def earlier(self) -> tuple[Verdict, ...]:
-        """Verdicts on the target's own turns in what is asked now: those of the longest state that it goes on from.
-
-        An attack that backtracks goes on from an earlier state, or from none.
-        """
+    def before(self) -> _Turn:
+        """The longest state that what is asked now goes on from; an attack that backtracks goes on from an earlier
+        state, or from none."""
         prompt = self.ask.prompt[:-1] if _prefilled(self.ask.prompt) else self.ask.prompt
         going_on = [t for t in self.turns if prompt[: len(t.transcript)] == t.transcript]
-        return max(going_on, key=lambda t: len(t.transcript)).verdicts if going_on else ()
+        return max(going_on, key=lambda t: len(t.transcript)) if going_on else _Turn()
 
-    def heard(self, transcript: Conversation, verdict: Verdict) -> None:
+    def heard(self, transcript: Conversation, verdict: Verdict, *, cut: bool) -> None:
         if isinstance(self.ask, Lead):
             verdict = Verdict(None, "lead", f"leads up to the request (judged {verdict.label})", verdict.judge)
-        self.turns.append(_Turn(transcript, (*self.earlier(), verdict)))
+        before = self.before()
+        cuts = (*before.cut, len(before.verdicts)) if cut else before.cut
+        self.turns.append(_Turn(transcript, (*before.verdicts, verdict), (*before.places, len(transcript) - 1), cuts))
 
     def attempt(self, model: str, error: str | None) -> Attempt:
         """The record. With an error the transcript is the conversation that failed, or () if it was the helper's."""
         case, attack = self.put.case, self.put.attack
-        turn = self.turns[-1] if self.turns else _Turn((), ())
+        turn = self.turns[-1] if self.turns else _Turn()
         if error is not None and self.ask.to == "target":
-            turn = _Turn(self.ask.prompt, self.earlier())
+            turn = replace(self.before(), transcript=self.ask.prompt)
         return Attempt(
             id=self.id,
             case=case.id,
@@ -287,7 +307,13 @@ class _Live:
             tokens_out=self.tokens_out,
             seconds=self.seconds,
             error=error,
+            turns=turn.places,
+            cut=turn.cut,
         )
+
+    def paid(self, reply: Reply) -> Paid:
+        """The record of the reply to what was asked last."""
+        return Paid(self.id, self.asked - 1, digest(self.ask.prompt), reply, self.took)
 
 
 @dataclass
@@ -300,15 +326,18 @@ class _Run:
     helper: Model | None
     budget: Budget
     record: Record
+    keep: Keep
     progress: Progress
     clock: Callable[[], float]
     total: int
     queue: deque[_Live]
     done: dict[str, Attempt]
+    paid: Mapping[tuple[str, int, str], Paid]  # what an earlier run had heard: (attempt, query, prompt) → reply
     open: dict[str, _Live] = field(default_factory=dict[str, _Live])
     for_target: list[_Live] = field(default_factory=list[_Live])
     for_helper: list[_Live] = field(default_factory=list[_Live])
     finished: list[Attempt] = field(default_factory=list[Attempt])
+    heard: list[Paid] = field(default_factory=list[Paid])
     skipped: list[NotRun] = field(default_factory=list[NotRun])
     unrun: list[NotRun] = field(default_factory=list[NotRun])
     queries: int = 0
@@ -365,7 +394,7 @@ class _Run:
         """Until nobody waits for the helper: then the target's batch is as full as it can be."""
         while self.for_helper:
             batch, self.for_helper = self.for_helper, []
-            for live, reply in self._heard_helper(batch):
+            for live, reply, paid in self._heard_helper(batch):
                 if self._late():
                     return
                 if reply is None:
@@ -374,19 +403,30 @@ class _Run:
                     self._finish(live, f"helper: {reply.error}")
                 else:
                     self._advance(live, Answer(reply.text))
+                    self._note(live, paid)
+        self._flush()
 
-    def _heard_helper(self, batch: list[_Live]) -> Iterator[tuple[_Live, Reply | None]]:
+    def _heard_helper(self, batch: list[_Live]) -> Iterator[tuple[_Live, Reply | None, Paid | None]]:
         if self.helper is None:
-            yield from ((live, None) for live in batch)
+            yield from ((live, None, None) for live in batch)
             return
-        self.helper_queries += len(batch)
-        yield from self._stream(self.helper, batch, HELPER_SAMPLING)
+        again, new = self._recalled(batch)
+        yield from ((live, paid.reply, None) for live, paid in again)
+        self.helper_queries += len(new)
+        for live, reply in self._stream(self.helper, new, HELPER_SAMPLING):
+            yield live, reply, live.paid(reply)
 
     def _ask_target(self) -> None:
-        """One batch over everything that waits, judged group by group as the replies arrive."""
+        """One batch over everything that waits, judged group by group as the replies arrive. What an earlier run had
+        heard goes first, so that those attempts, too, are in the batch with what they ask next."""
         if self._late():
             return
-        batch, self.for_target = self.for_target, []
+        again, batch = self._recalled(self.for_target)
+        self.for_target = []
+        if again:
+            self.for_target = batch
+            self._settle([(self._counted(live, paid.reply), paid.reply) for live, paid in again])
+            return
         if self.budget.total is not None:
             room = self.budget.total - self.queries
             for live in batch[room:]:
@@ -395,14 +435,30 @@ class _Run:
             batch = batch[:room]
         group: list[tuple[_Live, Reply]] = []
         for live, reply in self._stream(self.target, batch, self.sampling):
-            self._count(live, reply)
-            group.append((live, reply))
+            self.queries += 1
+            group.append((self._counted(live, reply), reply))
             if self._late():
                 break
             if len(group) == GROUP:
-                self._settle(group)
+                self._settle(group, new=True)
                 group = []
-        self._settle(group)
+        self._settle(group, new=True)
+
+    def _recalled(self, batch: list[_Live]) -> tuple[list[tuple[_Live, Paid]], list[_Live]]:
+        """(those whose next reply an earlier run had heard, with it; the others)."""
+        if not self.paid:
+            return [], batch
+        again: list[tuple[_Live, Paid]] = []
+        new: list[_Live] = []
+        for live in batch:
+            paid = self.paid.get((live.id, live.asked, digest(live.ask.prompt)))
+            if paid is None:
+                new.append(live)
+            else:
+                live.next_seed()
+                live.seconds += paid.seconds
+                again.append((live, paid))
+        return again, new
 
     def _stream(self, model: Model, batch: list[_Live], sampling: Sampling) -> Iterator[tuple[_Live, Reply]]:
         """Replies as they arrive, then an error for each row the model failed on. Time is shared out by arrival."""
@@ -414,7 +470,8 @@ class _Run:
             seeds = [live.next_seed() for live in batch]
             for i, reply in model.generate([live.ask.prompt for live in batch], sampling, seeds):
                 live, now = waiting.pop(i), self.clock()
-                live.seconds, last = live.seconds + now - last, now
+                live.took = now - last
+                live.seconds, last = live.seconds + live.took, now
                 self.tokens_in, self.tokens_out = self.tokens_in + reply.tokens_in, self.tokens_out + reply.tokens_out
                 yield live, reply
                 last = self.clock()  # judging is not the model's time
@@ -423,23 +480,32 @@ class _Run:
         for live in waiting.values():
             yield live, Reply("", finish="error", error=why)
 
-    def _count(self, live: _Live, reply: Reply) -> None:
-        self.queries += 1
+    def _counted(self, live: _Live, reply: Reply) -> _Live:
         self.promised -= 1 if live.queries < live.need else 0
         live.queries += 1
         live.tokens_in, live.tokens_out = live.tokens_in + reply.tokens_in, live.tokens_out + reply.tokens_out
+        return live
 
-    def _settle(self, group: list[tuple[_Live, Reply]]) -> None:
-        """Judge a group of replies, let their attacks go on, and record what came to its end."""
+    def _settle(self, group: list[tuple[_Live, Reply]], *, new: bool = False) -> None:
+        """Judge a group of replies, let their attacks go on, and record what came to its end. `new`: paid for now."""
         for live, reply in group:
             if reply.finish == "error":
                 self._finish(live, reply.error or "the model failed")
         rows = [(live, live.shown(reply), reply) for live, reply in group if reply.finish != "error"]
         verdicts = _judge(self.judge, [(live.put.case, transcript) for live, transcript, _ in rows])
         for (live, transcript, reply), verdict in zip(rows, verdicts, strict=True):
-            live.heard(transcript, verdict)
+            live.heard(transcript, verdict, cut=reply.finish == "length")
+            paid = live.paid(reply) if new and getattr(live.put.attack, "queries", None) != 1 else None
             self._advance(live, Answer(reply.text, verdict))
+            self._note(live, paid)
         self._flush()
+
+    def _note(self, live: _Live, paid: Paid | None) -> None:
+        """Keep what was heard of an attempt that goes on. Of one that ended there is the attempt."""
+        if paid is not None and live.id in self.open:
+            self.heard.append(paid)
+            if len(self.heard) == GROUP:
+                self._flush()
 
     def _close(self, live: _Live) -> None:
         if live.flow is not None:
@@ -462,6 +528,9 @@ class _Run:
             self.record(tuple(self.finished))
             self.done.update((attempt.id, attempt) for attempt in self.finished)
             self.finished.clear()
+        if self.heard:
+            self.keep(tuple(self.heard))
+            self.heard.clear()
         self.progress(len(self.done) + len(self.skipped), self.total)
 
 

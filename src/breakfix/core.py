@@ -20,7 +20,7 @@ Role = Literal["system", "user", "assistant"]
 def digest(value: Any) -> str:
     """sha256 (hex) of a JSON-able value in canonical form: the identity of everything in the ledger."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), default=_plain)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _plain(value: Any) -> Any:
@@ -99,7 +99,8 @@ class Example:
     """A conversation to learn from: `reply` is imitated (SFT) or preferred (DPO) over `rejected`, if there is one.
 
     `why` says in words why the row is in the data; `parents` are ids (cases, attempts, vulnerabilities) it came from.
-    `kind`: harmful | twin | plain. `cut`: the reply was ended by a token budget, so its end is not to be learnt.
+    `kind`: harmful | twin | plain. `cut`: the reply was ended by a token budget, so its end is not to be learnt;
+    `rejected_cut`: likewise `rejected`, whose end is not to be unlearnt.
     """
 
     prompt: Conversation
@@ -114,6 +115,7 @@ class Example:
     family: str = ""
     parents: tuple[str, ...] = ()
     cut: bool = False
+    rejected_cut: bool = False
 
     @property
     def id(self) -> str:
@@ -140,9 +142,10 @@ class Verdict:
 class Attempt:
     """One case put to one model by one attack, and judged.
 
-    `transcript` holds what the target saw and said, in order. `verdicts` has one entry per assistant turn; `breach`
-    is the index (0-based) of the first assistant turn with score 0, or None. `error` is set where the model failed,
-    and then `score` is None.
+    `transcript` holds what the target saw and said, in order. `verdicts` has one entry for each turn that the target
+    itself produced in it (assistant turns that the prompt gave have none); `breach` is the index (0-based) of the first
+    verdict with score 0, or None; `turns` says where in the transcript each verdict's turn is, and `cut` which verdicts
+    are on a reply that the token budget ended. `error` is set where the model failed, and then `score` is None.
     """
 
     id: str
@@ -162,6 +165,13 @@ class Attempt:
     tokens_out: int
     seconds: float
     error: str | None = None
+    turns: tuple[int, ...] = ()
+    cut: tuple[int, ...] = ()
+
+    def place(self, turn: int) -> int:
+        """Where in the transcript the turn of `verdicts[turn]` is. If `turns` is empty: the last assistant turns."""
+        said = self.turns or tuple(i for i, message in enumerate(self.transcript) if message.role == "assistant")
+        return said[turn - len(self.verdicts)]
 
     @property
     def score(self) -> float | None:
@@ -236,6 +246,21 @@ class Reply:
     tokens_out: int = 0
     finish: Literal["stop", "length", "error"] = "stop"
     error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Paid:
+    """A reply within attempt `attempt` (an id) that had not ended yet: what a killed run takes up instead of asking.
+
+    `query` counts what the attempt asks, its helper included, from 0; `prompt` is the digest of what was asked;
+    `seconds` of the model's time.
+    """
+
+    attempt: str
+    query: int
+    prompt: str
+    reply: Reply
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,10 +56,10 @@ def own_replies(
         progress=lambda done, total: progress("own replies of the untouched model", done, total),
     )
     record(outcome.attempts)  # those that were known belong to this round, too
-    return {attempt.case: _reply(attempt, tokens) for attempt in outcome.attempts if attempt.error is None}
+    return {attempt.case: _reply(attempt) for attempt in outcome.attempts if attempt.error is None}
 
 
-def _reply(attempt: Attempt, tokens: int) -> Reply:
+def _reply(attempt: Attempt) -> Reply:
     verdict = attempt.final
     text = attempt.transcript[-1].content.strip()
-    return Reply(text, attempt.tokens_out >= tokens, verdict.label if verdict else "unscored", attempt.id)
+    return Reply(text, bool(attempt.cut), verdict.label if verdict else "unscored", attempt.id)

@@ -20,7 +20,8 @@ class Prompt:
     """A situation to learn from. `kind`: harmful | twin | plain.
 
     `reply` is the data's own (None: it is minted), `rejected` the reply to move away from (None: minted where it can
-    be). `parents` (ids of case, attempt, vulnerability) are the case's id where nothing else is said.
+    be; `rejected_cut`: the token budget ended it). `parents` (ids of case, attempt, vulnerability) are the case's id
+    where nothing else is said.
     """
 
     case: Case
@@ -29,8 +30,12 @@ class Prompt:
     reply: str | None = None
     rejected: str | None = None
     parents: tuple[str, ...] = ()
+    rejected_cut: bool = False
 
-    def example(self, reply: str, rejected: str | None, *, cut: bool = False) -> Example:
+    def example(
+        self, reply: str, rejected: str | None, *, cut: bool = False, rejected_cut: bool | None = None
+    ) -> Example:
+        """The row. `cut`, `rejected_cut`: the token budget ended that text (None: as the prompt says of its own)."""
         case = self.case
         return Example(
             prompt=case.prompt,
@@ -45,6 +50,7 @@ class Prompt:
             family=case.family,
             parents=self.parents or (case.id,),
             cut=cut,
+            rejected_cut=self.rejected_cut and rejected == self.rejected if rejected_cut is None else rejected_cut,
         )
 
     @property

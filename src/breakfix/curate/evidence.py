@@ -39,11 +39,10 @@ def barred(attempt: Attempt, case: Case | None, redteam: Redteam) -> str:
 
 
 def breach(attempt: Attempt) -> int | None:
-    """Index in the transcript of the assistant turn that failed first; None if there is none."""
-    turns = [i for i, message in enumerate(attempt.transcript) if message.role == "assistant"]
-    if attempt.error is not None or attempt.breach is None or attempt.breach >= len(turns):
+    """Index in the transcript of the model's turn that failed first; None if there is none."""
+    if attempt.error is not None or attempt.breach is None:
         return None
-    return turns[attempt.breach]
+    return attempt.place(attempt.breach)
 
 
 def collect(
@@ -93,7 +92,10 @@ def _prompt(v: Vulnerability, attempt: Attempt, case: Case, kind: str, why: str)
     said = attempt.transcript[at].content
     usable = attempt.verdicts[attempt.breach or 0].label != "degenerate" and case.hazard not in NEVER_ASKED
     put = _case(f"{case.id}@{attempt.id}", attempt.transcript[:at], case, kind, attempt)
-    return Prompt(put, kind, why, rejected=said if usable else None, parents=(case.id, attempt.id, v.id))
+    return Prompt(
+        put, kind, why, rejected=said if usable else None, parents=(case.id, attempt.id, v.id),
+        rejected_cut=usable and attempt.breach in attempt.cut,
+    )  # fmt: skip
 
 
 def _case(id: str, prompt: Conversation, case: Case, kind: str, attempt: Attempt) -> Case:

@@ -2,7 +2,8 @@
 
 An attempt is stored once, under its id, however many rounds and stages use it, and is on disk when `add_attempts`
 returns. If the model failed (`error` is set), the same attempt may be made again: the one that did not fail is added,
-and is the one that is read from then on. Otherwise the first one that was stored stands.
+and is the one that is read from then on. Otherwise the first one that was stored stands. Of an attempt that is under
+way the replies so far are kept (`add_paid`), as events that belong to no run: whoever takes it up again may use them.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, select
 
-from breakfix.core import Attempt, Case, Verdict, digest
+from breakfix.core import Attempt, Case, Paid, Verdict, digest
 from breakfix.errors import LedgerError
 from breakfix.ledger import tables
 from breakfix.ledger.codec import decode, encode
 from breakfix.ledger.database import Database, Query
 
 _ATTEMPTS, _USES, _VERDICTS, _CASES = tables.attempts.c, tables.attempt_uses.c, tables.verdicts.c, tables.cases.c
+_EVENTS = tables.events.c
+_PAID = "paid"  # the kind of event that holds replies of attempts under way
 
 
 class Attempts(Database):
@@ -59,6 +62,19 @@ class Attempts(Database):
             if row.id not in seen:
                 seen.add(row.id)
                 yield decode(Attempt, row.body)
+
+    def add_paid(self, paid: Sequence[Paid], *, round: int, stage: str) -> None:
+        """Keep replies of attempts that are under way. All of them or none."""
+        row = {"round": round, "stage": stage, "kind": _PAID, "run": 0, "at": self.clock()}
+        with self.writing() as connection:
+            self.add_keyed(connection, tables.events, [{**row, "body": encode({_PAID: list(paid)})}], within=())
+
+    def paid(self, ids: Sequence[str]) -> list[Paid]:
+        """What was kept of these attempts (by id), oldest first; of those that have ended since, too."""
+        wanted, query = set(ids), select(_EVENTS.seq, _EVENTS.body).where(_EVENTS.kind == _PAID)
+        rows = self.pages(query, _EVENTS.seq)
+        found = (decode(dict[str, list[Paid]], row.body)[_PAID] for row in rows)
+        return [one for some in found for one in some if one.attempt in wanted]
 
     def add_verdict(self, attempt_id: str, verdict: Verdict) -> None:
         """Judge an attempt again: adds to what was said, never replaces it. LedgerError if there is no such attempt."""

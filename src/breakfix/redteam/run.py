@@ -64,6 +64,8 @@ def run(
         seed=config.seed,
         known=lambda ids: {id: a for id, a in ledger.known(ids).items() if a.error is None},
         record=record,
+        recall=ledger.paid,
+        keep=lambda paid: ledger.add_paid(paid, round=round, stage=STAGE),
         helper=helper,
         budget=campaign.Budget(total=settings.max_queries),
         progress=lambda done, total: progress("red team", done, total),

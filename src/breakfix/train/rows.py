@@ -24,10 +24,11 @@ def sft_rows(
     """Rows {input_ids, labels}; labels are -100 on the prompt. What a prompt alone fills is left out (lost = all)."""
     rows: list[dict[str, Any]] = []
     shortened: list[Shortened] = []
+    end = len(turn_end(tokenizer))
     for example in examples:
         prompt, completion = training_row(tokenizer, example.prompt, example.reply)
         if example.cut:
-            completion = completion[: -len(turn_end(tokenizer))]
+            completion = completion[:-end]
         room = max_length - len(prompt)
         if len(completion) > room:
             shortened.append(Shortened(example.id, len(completion) - max(0, room)))
@@ -40,7 +41,11 @@ def sft_rows(
 def dpo_rows(
     tokenizer: Any, examples: Iterable[Example], max_length: int, completion_tokens: int
 ) -> tuple[list[dict[str, Any]], list[Shortened]]:
-    """Rows {prompt_ids, chosen_ids, rejected_ids}; both sides cut to `completion_tokens` (the decision falls early)."""
+    """Rows {prompt_ids, chosen_ids, rejected_ids}; both sides cut to `completion_tokens` (the decision falls early).
+
+    A side that the token budget had cut stays open: the end of a turn is neither learnt nor unlearnt there.
+    """
+    end = turn_end(tokenizer)
     rows: list[dict[str, Any]] = []
     shortened: list[Shortened] = []
     for example in examples:
@@ -52,8 +57,8 @@ def dpo_rows(
             shortened.append(Shortened(example.id, len(prompt)))
             continue
         sides = [
-            (tokenizer(text, add_special_tokens=False)["input_ids"] + turn_end(tokenizer))[:room]
-            for text in (example.reply, example.rejected)
+            (tokenizer(text, add_special_tokens=False)["input_ids"] + ([] if cut else end))[:room]
+            for text, cut in ((example.reply, example.cut), (example.rejected, example.rejected_cut))
         ]
         rows.append({"prompt_ids": prompt, "chosen_ids": sides[0], "rejected_ids": sides[1]})
     return rows, shortened
