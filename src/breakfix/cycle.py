@@ -77,8 +77,9 @@ class Cycle:
 
     def stage(self, round: int, name: str) -> dict[str, Any]:
         """Make one stage of one round, or read back what it made. Raises LedgerError if an earlier one is missing."""
-        if name not in STAGES or (round == 0 and name in ("curate", "train")):
-            raise ConfigError(f"round {round} has no stage {name!r}; expected one of {', '.join(STAGES)}")
+        order = STAGES if round else STAGES[2:]
+        if name not in order:
+            raise ConfigError(f"round {round} has no stage {name!r}; expected one of {', '.join(order)}")
         self._require(round, name)
         if name in ("evaluate", "redteam", "curate"):
             self._settle()

@@ -27,15 +27,20 @@ def console() -> Console:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] = ()) -> None:
-    """Print rows of cells; the last column wraps. `styles`: one per row."""
+    """Print rows of cells. The last column wraps, at line ends in it too; the others are never cut, so keep them short.
+    `styles`: one per row."""
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="bold")
+    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    last = len(header) - 1
     for place, name in enumerate(header):
-        shown.add_column(name, no_wrap=place < len(header) - 1, overflow="fold")
+        widest = max((len(line(row[place])) for row in rows), default=0)
+        width = None if place == last else max(len(name), widest)
+        shown.add_column(name, no_wrap=place < last, min_width=width, overflow="fold")
     for place, row in enumerate(rows):
-        shown.add_row(*(Text(line(cell)) for cell in row), style=styles[place] if styles else "")
+        cells = ("\n".join(map(line, cell.split("\n"))) for cell in row)
+        shown.add_row(*map(Text, cells), style=styles[place] if styles else "")
     console().print(shown)
 
 

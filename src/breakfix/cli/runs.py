@@ -24,13 +24,12 @@ CODES = {"PASS": 0, "FAIL": 10, "STALLED": 11}
 def run(arguments: Arguments) -> int:
     """breakfix run"""
     config, folder = places.read(arguments.config, arguments.run)
-    return CODES[_go(config, folder, arguments)]
+    return CODES[_go(config, folder, arguments)]  # what the gate says of the last round
 
 
 def demo(arguments: Arguments) -> int:
     """breakfix demo"""
-    decision = _go(demo_config(), arguments.run, arguments)
-    output.note(f"the cycle is complete; the gate's decision: {decision}")
+    _go(demo_config(), arguments.run, arguments)
     return 0
 
 
@@ -61,14 +60,23 @@ def _go(config: Config, folder: Path, arguments: Arguments) -> str:
         config = config.model_copy(update={"rounds": arguments.rounds})
     from breakfix.report import to_json
 
+    last = 0
+
+    def after(round: int) -> None:
+        nonlocal last
+        last = round
+        write_reports(cycle.ledger, folder)
+
     with output.to_stderr(), started(config, folder) as cycle:
-        record = cycle.go(after_round=lambda round: write_reports(cycle.ledger, folder))
+        record = cycle.go(after_round=after)
         document = write_reports(cycle.ledger, folder)
     if arguments.json:
         print(to_json(document), end="")
     else:
         show(document, folder)
-    return record["gate"]["decision"]
+    decision = record["gate"]["decision"]
+    output.note(f"the cycle is complete; the gate's decision on round {last}: {decision}")
+    return decision
 
 
 @contextmanager

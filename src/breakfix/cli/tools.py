@@ -41,10 +41,15 @@ def assets(arguments: Arguments) -> int:
         output.as_json(rows)
         return 0
     output.table(
-        ("name", "for", "licence", "here", "sources", "what"),
-        [(r["name"], r["use"], r["licence"], r["cached"] or "no", ", ".join(r["sources"]), r["what"]) for r in rows],
+        ("name", "for", "here", "what"),
+        [(r["name"], r["use"], r["cached"] or "no", f"{r['what']}\n{r['licence']}; {_from(r)}") for r in rows],
     )
+    print("no: downloaded when first needed, or with --fetch NAME")
     return 0
+
+
+def _from(row: dict[str, Any]) -> str:
+    return ", else ".join(row["sources"])
 
 
 def _asset(asset: Any) -> dict[str, Any]:
@@ -82,8 +87,8 @@ def doctor(arguments: Arguments) -> int:
         output.as_json([dataclasses.asdict(row) for row in rows])
     else:
         output.table(
-            ("", "state", "found", "what to do"),
-            [(row.name, row.state, row.found, row.advice) for row in rows],
+            ("check", "state", "found, and what to do"),
+            [(row.name, row.state, row.found + (f"\n→ {row.advice}" if row.advice else "")) for row in rows],
             [_STYLES[row.state] for row in rows],
         )
     return 2 if any(row.state == "fail" for row in rows) else 0

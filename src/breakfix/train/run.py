@@ -1,15 +1,15 @@
 """The training stage: SFT, then DPO, on the round's rows; adapters merged; weights kept as safetensors with a card.
 
-The policy starts from the last accepted round's weights; DPO's reference is the policy as SFT left it. Each of the two
-is a stage of its own in the ledger, so a killed run takes up the last checkpoint of the one it was in.
+The policy is the model of the round before, whether or not the gate passed it; DPO's reference is the policy as SFT
+left it. Each of the two is a stage of its own in the ledger, so a killed run takes up the last checkpoint of the one it
+was in.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from ..errors import UserError
 if TYPE_CHECKING:
     from ..ledger import Ledger
 
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, int, int], None]  # what ("training (sft), loss 1.23"), done, total
 MADE = "training.json"  # beside the weights: the record of how they were made
 
 
@@ -30,33 +30,36 @@ def run(
     """Train `policy` on (round, "sft") and (round, "dpo"); the result lies in folder/model. Returns the record.
 
     `folder` holds checkpoints while it trains. Raises TrainingRefused before the first step where rows or template
-    would train something else; DataError where the round has no rows.
+    would train something else; UserError where memory, DiskFull where room runs out: with room, it goes on from the last
+    whole checkpoint.
     """
+    from ..ledger.room import room
     from ..models.identity import weights_id
 
     model = folder / "model"
     if (model / MADE).is_file():  # published, but the process was killed before the ledger knew
         return {**json.loads((model / MADE).read_text()), "model": str(model), "weights": weights_id(model)}
-    folder.mkdir(parents=True, exist_ok=True)
-    record: dict[str, Any] = {"preflight": {}, "shortened": 0, "started_from": weights_id(policy)}
-    current = policy
-    for kind, settings in (("sft", config.train.sft), ("dpo", config.train.dpo)):
-        examples = list(ledger.examples(round=round, dataset=kind))
-        if not settings.enabled or not examples:
-            record[kind] = {"skipped": "disabled" if not settings.enabled else "no rows"}
-            continue
-        out = folder / kind
-        record[kind] = ledger.stage(
-            round,
-            f"train-{kind}",
-            {"examples": [e.id for e in examples], "policy": weights_id(current), "train": config.train.model_dump(),
-             "seed": config.seed},
-            lambda kind=kind, current=current, examples=examples, out=out: _one(
-                kind, config, ledger, round, current, examples, out, progress
-            ),
-        )  # fmt: skip
-        current = out
-    _publish(current, model, policy, record)
+    record: dict[str, Any] = {"started_from": weights_id(policy)}
+    with room(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        current = policy
+        for kind, settings in (("sft", config.train.sft), ("dpo", config.train.dpo)):
+            examples = list(ledger.examples(round=round, dataset=kind))
+            if not settings.enabled or not examples:
+                record[kind] = {"skipped": "disabled" if not settings.enabled else "no rows"}
+                continue
+            out = folder / kind
+            record[kind] = ledger.stage(
+                round,
+                f"train-{kind}",
+                {"examples": [e.id for e in examples], "policy": weights_id(current),
+                 "train": config.train.model_dump(), "seed": config.seed, "folder": folder.name},
+                lambda kind=kind, current=current, examples=examples, out=out: _one(
+                    kind, config, ledger, round, current, examples, out, progress
+                ),
+            )  # fmt: skip
+            current = out
+        _publish(current, model, policy, record)
     return {**record, "model": str(model), "weights": weights_id(model)}
 
 
@@ -70,24 +73,28 @@ def _one(
     out: Path,
     progress: Progress,
 ) -> dict[str, Any]:
+    from ..models.memory import out_of_memory
     from . import fit  # torch and TRL load here
 
+    what = f"training ({kind})"
+
     def log(step: int, total: int, figures: dict[str, float]) -> None:
-        progress(f"training ({kind})", step, total)
+        nonlocal what
         if figures:
             ledger.add_event(round, "train", kind, {"step": step, **figures})
+        if "loss" in figures:
+            what = f"training ({kind}), loss {figures['loss']:.2f}"
+        progress(what, step, total)
 
-    with _one_line_errors():
-        return fit.fit(kind, config, policy, examples, out, log)
-
-
-@contextmanager
-def _one_line_errors() -> Generator[None]:
     try:
-        yield
-    except MemoryError as error:
+        return fit.fit(kind, config, policy, examples, out, log)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        more = "" if config.train.method == "lora" else ", or set train.method to lora"
         raise UserError(
-            "training ran out of memory; lower train.sft.batch or train.dpo.batch, then run again"
+            f"training ran out of memory; lower train.{kind}.batch (it is {getattr(config.train, kind).batch}){more}, "
+            "then run again"
         ) from error
 
 
