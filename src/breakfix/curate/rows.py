@@ -75,6 +75,8 @@ def _fields(row: Mapping[str, Any], source: Source, where: str) -> dict[str, str
         value = row.get(column)
         if value is not None and not isinstance(value, str):
             raise DataError(f"{where}: {column} should be text, got {type(value).__name__}")
+        if value and any("\ud800" <= character <= "\udfff" for character in value):
+            raise DataError(f"{where}: {column} has half a character (a lone \\ud8xx escape); write it as UTF-8")
         found[name] = value or ""
     if not found["prompt"].strip():
         raise DataError(f"{where}: {source.fields.get('prompt', 'prompt')} is missing or empty; expected what is asked")

@@ -116,6 +116,8 @@ def _jsonl(path: Path) -> Iterable[tuple[str, Any]]:
                 yield f"{path}:{number}", json.loads(line)
             except json.JSONDecodeError as error:
                 raise DataError(f"{path}:{number}: not JSON ({error.msg}, column {error.colno})") from None
+            except RecursionError:
+                raise DataError(f"{path}:{number}: nested too deep; expected one flat object a line") from None
 
 
 def _hub(name: str, split: str) -> Iterable[tuple[str, Any]]:
@@ -144,4 +146,7 @@ def _load(name: str, split: str, cache: str | None) -> Any:
         raise
     except Exception as error:  # the library raises its own, its HTTP client's and builtin exceptions, by version
         why = " ".join(str(error).split())[:200]
-        raise AssetError(f"{name} (split {split}): can't be loaded ({type(error).__name__}: {why})") from None
+        raise AssetError(
+            f"{name} (split {split}): can't be loaded ({type(error).__name__}: {why}); "
+            "give the path of a JSON-lines file instead, or try again with a network"
+        ) from None

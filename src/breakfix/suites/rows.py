@@ -59,8 +59,8 @@ def json_rows(path: Path, fields: Mapping[str, type | tuple[type, ...]]) -> Iter
 def _json_row(where: str, line: str, fields: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
     try:
         loaded = json.loads(line)
-    except ValueError as error:
-        why = getattr(error, "msg", "unreadable")
+    except (ValueError, RecursionError) as error:
+        why = getattr(error, "msg", "nested too deep")
         raise DataError(f"{where}: not JSON ({why}); expected one object a line") from None
     if not isinstance(loaded, dict):
         raise DataError(f"{where}: expected an object, found {type(loaded).__name__}")
