@@ -536,3 +536,40 @@ def test_names_can_not_drive_the_terminal(here: Path) -> None:
     assert code == 2
     assert err.count("\n") == 1
     assert "\x1b" not in err
+
+
+# ---- how far it is
+
+
+def test_progress_in_lines_shows_the_loss_and_what_is_left() -> None:
+    """What stands behind the comma changes, and the work stays the same: its estimate goes on."""
+    import io
+
+    from breakfix.cli.progress import Lines
+
+    now, stream = [0.0], io.StringIO()
+    lines = Lines(stream, clock=lambda: now[0])
+    lines.say("round 1: train")
+    for step in range(5):
+        now[0] = 4.0 * step
+        lines(f"training (sft), loss {3 - step / 2:.2f}" if step else "training (sft)", step, 10)
+    assert stream.getvalue().splitlines() == [
+        "round 1: train",
+        "round 1: train: training (sft), loss 1.50 3/10, about 28.0 s left",
+    ]
+
+
+def test_a_live_bar_shows_the_loss_and_is_one_bar() -> None:
+    import io
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from breakfix.cli.progress import _Bar
+
+    bar = Progress(console=Console(file=io.StringIO()))
+    watch = _Bar(bar)
+    watch("training (sft)", 1, 10)
+    [task] = bar.task_ids
+    watch("training (sft), loss 1.50", 2, 10)
+    assert [(t.id, t.description, t.completed) for t in bar.tasks] == [(task, "training (sft), loss 1.50", 2)]

@@ -125,6 +125,37 @@ def test_a_missing_model_is_one_plain_line(tmp_path: Path) -> None:
     assert "\n" not in str(error.value)
 
 
+def narrow(folder: Path, most: int) -> Any:
+    """The tiny model in a machine that has room for `most` tokens at a time: more, and torch's allocator gives up."""
+    from transformers import LlamaForCausalLM
+
+    class Narrow(LlamaForCausalLM):
+        def forward(self, input_ids: Any, **more: Any) -> Any:
+            if input_ids.numel() > most:
+                torch.empty(1 << 60)
+            return super().forward(input_ids, **more)
+
+    return Narrow.from_pretrained(folder)
+
+
+def test_out_of_memory_on_a_cpu_halves_the_batch(folder: Path, model: Any) -> None:
+    from breakfix.errors import ModelError
+    from breakfix.models.hf import HFModel
+
+    small = HFModel(narrow(folder, 60), model.tokenizer, "small", batch=8)
+    prompts = [ask(f"Name colour number {i}.") for i in range(8)]
+    found = dict(small.generate(prompts, Sampling(6)))
+    assert small.batch < 8
+    assert [found[i].text for i in range(8)] == [stock(model, prompt, 6) for prompt in prompts]
+    pairs = [(prompt, text) for prompt in prompts for text in ("red", "green")]
+    assert small.score(pairs) == [pytest.approx(score, abs=1e-3) for score in model.score(pairs)]
+    assert small.score_tokens < 4096
+    with pytest.raises(ModelError, match="out of memory with one row of"):
+        list(HFModel(narrow(folder, 8), model.tokenizer, "none", batch=8).generate(prompts, Sampling(6)))
+    with pytest.raises(ModelError, match="out of memory scoring a row of"):
+        HFModel(narrow(folder, 8), model.tokenizer, "none").score(pairs)
+
+
 @pytest.mark.parametrize("name", ["Phi3", "Mistral", "Qwen2", "Gemma2"])
 def test_other_families_decode_as_transformers_does(name: str, folder: Path) -> None:
     """Sliding windows (Phi-3, Mistral), soft-capped logits (Gemma 2), biases (Qwen 2): tiny random models."""

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 
 import tiny
-from breakfix.core import Example, ask
+from breakfix.core import Example, Message, ask
+from breakfix.errors import DiskFull, UserError
+from breakfix.ledger import Ledger
 
 torch = pytest.importorskip("torch")
 
@@ -172,6 +174,63 @@ def test_preflight_refuses_what_would_teach_nothing(folder: Path) -> None:
         check_rows(tokenizer, EXAMPLES, [])
 
 
+TURN = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ SAID }}<|im_end|>\n{% endfor %}"
+OPENED = "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+
+
+@pytest.mark.parametrize(
+    ("template", "first"),
+    [
+        # a thought is opened for what is generated, and is not in what was said
+        (TURN.replace("SAID", "m.content") + OPENED.replace("assistant\n", "assistant\n<think>"), 0),
+        (TURN.replace("SAID", "m.content | trim") + OPENED, 2),  # of the rows, only the third is longer untrimmed
+        # of a long conversation, only the beginning of what the assistant said is shown
+        (TURN.replace("SAID", "m.content if m.role == 'user' or messages | length < 4 else m.content[:3]") + OPENED, 3),
+    ],
+)
+def test_preflight_refuses_a_template_that_disagrees_with_itself(folder: Path, template: str, first: int) -> None:
+    from breakfix.models.hf import load_pretrained
+    from breakfix.train.preflight import TrainingRefused, check_rows
+    from breakfix.train.rows import sft_rows
+
+    _, tokenizer = load_pretrained(folder)
+    turns = (*ask("Hi"), Message("assistant", "Hello"), *ask("Bread?"))
+    examples = [example(0, reply="Mix."), example(1, reply="Mix.", cut=True), example(2, reply="  Mix flour."),
+                example(3, prompt=turns, reply="Bake."), example(4, prompt=ask("x" * 600))]  # fmt: skip
+    rows, _ = sft_rows(tokenizer, examples, 512)
+    assert check_rows(tokenizer, examples, rows)["rows"] == 4  # the last has no room
+    tokenizer.chat_template = template
+    rows, _ = sft_rows(tokenizer, examples, 512)
+    with pytest.raises(TrainingRefused, match=f"row {examples[first].id}: training and inference tokens differ"):
+        check_rows(tokenizer, examples, rows)
+
+
+def test_preflight_looks_at_the_rows_themselves(folder: Path) -> None:
+    from breakfix.models.hf import load_pretrained
+    from breakfix.train.preflight import TrainingRefused, check_rows
+    from breakfix.train.rows import sft_rows
+
+    _, tokenizer = load_pretrained(folder)
+    rows, _ = sft_rows(tokenizer, EXAMPLES, 512)
+    at = len(PREAMBLE)
+    rows[5] = {**rows[5], "input_ids": [*rows[5]["input_ids"][:at], 7, *rows[5]["input_ids"][at + 1 :]]}
+    with pytest.raises(TrainingRefused, match=f"row {EXAMPLES[5].id}: .* differ from token {at} on"):
+        check_rows(tokenizer, EXAMPLES, rows)
+
+
+def test_a_text_divided_otherwise_into_tokens_is_the_same_text(folder: Path) -> None:
+    from breakfix.models.hf import load_pretrained
+    from breakfix.train.preflight import check_rows
+    from breakfix.train.rows import sft_rows
+
+    _, tokenizer = load_pretrained(folder)
+    rows, _ = sft_rows(tokenizer, EXAMPLES, 512)
+    ids = tokenizer("Mi", add_special_tokens=False)["input_ids"]
+    tokenizer.add_tokens(["Mi"])  # the template's text is now divided otherwise than the rows
+    assert tokenizer("Mi", add_special_tokens=False)["input_ids"] != ids
+    assert check_rows(tokenizer, EXAMPLES, rows)["rows"] == len(EXAMPLES)
+
+
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_a_fit_writes_merged_safetensors_and_lowers_the_loss(method: str, folder: Path, tmp_path: Path) -> None:
     from breakfix.config import parse
@@ -184,3 +243,116 @@ def test_a_fit_writes_merged_safetensors_and_lowers_the_loss(method: str, folder
     assert max(steps) == record["steps"]
     assert (tmp_path / "out" / "model.safetensors").is_file()
     assert not list((tmp_path / "out").glob("adapter*"))
+
+
+# ---- the stage: what runs out, and what is told
+
+
+def large(folder: Path) -> Path:
+    """The tiny model's shape, but of about 2 MB, twice that with the optimiser's state."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    config = LlamaConfig(vocab_size=259, hidden_size=128, intermediate_size=512, num_hidden_layers=2,
+                         num_attention_heads=4, max_position_embeddings=512, bos_token_id=0, eos_token_id=2,
+                         pad_token_id=0, tie_word_embeddings=True)  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tiny.tokenizer().save_pretrained(folder)
+    return folder
+
+
+class Stage:
+    """A ledger with rows to train on, and the stage on them."""
+
+    def __init__(self, policy: Path, run: Path, method: str) -> None:
+        from breakfix.config import parse
+
+        train = {"method": method, "sft": {"batch": 2, "epochs": 3}, "dpo": {"enabled": False}}
+        self.config = parse({"hardware": {"threads": 1, "precision": "fp32"}, "train": train})
+        self.policy, self.run, self.told = policy, run, list[tuple[str, int, int]]()
+        with Ledger.open(run, create=True) as ledger:
+            ledger.add_examples(EXAMPLES, round=1, dataset="sft")
+
+    def go(self, folder: str = "x") -> dict[str, Any]:
+        from breakfix.train.run import run as train
+
+        with Ledger.open(self.run) as ledger:
+            return train(self.config, ledger, round=1, policy=self.policy, folder=self.run / "round-1" / folder,
+                         progress=lambda *told: self.told.append(told))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("method", "limit"),
+    [
+        ("full", 3_000_000),  # the first checkpoint's optimiser state does not fit: torch.save
+        ("full", 1_000_000),  # nor do its weights: safetensors
+        ("lora", 1_500_000),  # checkpoints fit, the merged weights do not
+    ],
+)
+def test_a_full_disk_is_one_plain_line_and_training_goes_on_when_there_is_room(
+    method: str, limit: int, tmp_path: Path
+) -> None:
+    import resource
+
+    stage = Stage(large(tmp_path / "policy"), tmp_path / "run", method)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+        with pytest.raises(DiskFull, match=r"no room left .*; nothing was corrupted, make room and") as error:
+            stage.go()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(error.value)
+    stage.told.clear()
+    record = stage.go()
+    assert Path(record["model"], "model.safetensors").is_file()
+    assert record["sft"]["steps"] == 12 and set(record) == {"started_from", "sft", "dpo", "model", "weights"}
+    again = list(dict.fromkeys(done for _, done, _ in stage.told))
+    assert again == ([] if method == "lora" else list(range(1, 13)))  # from the last whole checkpoint, if any
+    assert not list((tmp_path / "run").glob("round-1/x/*/checkpoint-*"))
+
+
+def test_a_model_that_can_not_be_copied_into_place_is_no_room(tmp_path: Path) -> None:
+    """shutil.copytree collects its errors: the number stands in the text."""
+    import errno
+    import shutil
+
+    from breakfix.ledger.room import no_room
+
+    full = OSError(errno.ENOSPC, "No space left on device")
+    assert no_room(shutil.Error([("a", "b", str(full))]))
+    wrapped = ValueError("dataset")
+    wrapped.__cause__ = full
+    assert no_room(wrapped)
+    assert not no_room(OSError(errno.EACCES, "Permission denied"))
+    assert not no_room(RuntimeError("mat1 and mat2 shapes cannot be multiplied (28x2)"))
+
+
+def test_out_of_memory_is_one_plain_line(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's CPU allocator raises a RuntimeError of its own."""
+    from breakfix.train import fit
+
+    monkeypatch.setattr(fit, "fit", lambda *_: torch.empty(1 << 60))
+    stage = Stage(folder, tmp_path / "run", "full")
+    with pytest.raises(
+        UserError, match=r"out of memory; lower train.sft.batch \(it is 2\), or set train.method to lora"
+    ):
+        stage.go()
+    monkeypatch.setattr(fit, "fit", lambda *_: torch.empty(2) @ torch.empty(3))
+    with pytest.raises(RuntimeError, match="size"):
+        stage.go()
+
+
+def test_the_last_loss_is_told_with_the_progress(folder: Path, tmp_path: Path) -> None:
+    stage = Stage(folder, tmp_path / "run", "full")
+    record = stage.go()
+    assert stage.told[0] == ("training (sft)", 1, 12)
+    assert stage.told[-1] == (f"training (sft), loss {record['sft']['loss']['last']:.2f}", 12, 12)
+    with Ledger.open(tmp_path / "run", write=False) as ledger:
+        assert [event.payload["step"] for event in ledger.events(1, "train", "sft")][:2] == [5, 10]
+
+
+def test_the_same_rows_in_another_folder_are_trained_there(folder: Path, tmp_path: Path) -> None:
+    """What is published is taken from the folder: a part of another one that is finished does not do."""
+    stage = Stage(folder, tmp_path / "run", "lora")
+    assert stage.go("x")["weights"] == stage.go("y")["weights"]

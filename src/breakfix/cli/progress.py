@@ -19,7 +19,8 @@ class Watch(Protocol):
 
     def say(self, line: str) -> None: ...
 
-    def __call__(self, what: str, done: int, total: int) -> None: ...
+    def __call__(self, what: str, done: int, total: int) -> None:
+        """`what` is being done; behind a comma in it stands what changes on the way ("training (sft), loss 1.23")."""
 
 
 @contextmanager
@@ -52,9 +53,9 @@ class Lines:
         self._write(line)
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        now = self._clock()
-        if what != self._what:
-            self._what, self._from, self._since = what, done, now
+        now, work = self._clock(), what.partition(",")[0]
+        if work != self._what:
+            self._what, self._from, self._since = work, done, now
         if now - self._last < EVERY:
             return
         self._last = now
@@ -84,8 +85,9 @@ class _Bar:
         self._bar.console.print(Text(harmless(line)))
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        if what != self._what:
-            self._what = what
+        shown, work = harmless(what).replace("[", "\\["), what.partition(",")[0]
+        if work != self._what:
+            self._what = work
             self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(harmless(what).replace("[", "\\["), total=total)
-        self._bar.update(self._task, completed=done, total=total)
+            self._task = self._bar.add_task(shown, total=total)
+        self._bar.update(self._task, description=shown, completed=done, total=total)

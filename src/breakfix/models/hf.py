@@ -20,6 +20,7 @@ from ..errors import AssetError, ModelError
 from . import precision as probing
 from .decode import decode
 from .identity import weights_id
+from .memory import out_of_memory
 from .render import prompt_ids, stop_ids
 from .scoring import score_pairs
 
@@ -27,7 +28,10 @@ Precision = Literal["auto", "fp32", "bf16"]
 
 
 class HFModel:
-    """A loaded model. `batch`: rows decoded together; halves by itself when memory runs out."""
+    """A loaded model. `batch`: rows decoded together, `score_tokens`: tokens scored together; they halve by themselves
+    when memory runs out."""
+
+    score_tokens = 4096
 
     def __init__(
         self,
@@ -89,7 +93,9 @@ class HFModel:
                 for i, reply in self._decode(rows, tokens, sampling, seeds or [0] * len(tokens)):
                     del pending[i]
                     yield i, reply
-            except (torch.OutOfMemoryError, MemoryError) as error:
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
                 if self.batch == 1:
                     raise ModelError(f"out of memory with one row of {len(tokens[rows[0]])} tokens") from error
                 self.batch = max(1, self.batch // 2)
@@ -110,7 +116,16 @@ class HFModel:
             (prompt_ids(self.tokenizer, prompt), self.tokenizer(text, add_special_tokens=False)["input_ids"])
             for prompt, text in pairs
         ]
-        return score_pairs(self.model, rows, pad=self.pad)
+        longest = max((len(prompt) + len(text) for prompt, text in rows), default=0)
+        while True:
+            try:
+                return score_pairs(self.model, rows, pad=self.pad, tokens_a_batch=self.score_tokens)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                if self.score_tokens <= longest:
+                    raise ModelError(f"out of memory scoring a row of {longest} tokens") from error
+                self.score_tokens //= 2
 
 
 def cores() -> int:

@@ -52,6 +52,17 @@ def training_row(tokenizer: PreTrainedTokenizerBase, prompt: Conversation, reply
     return Rendered(prompt_ids(tokenizer, prompt), [*reply_ids, *turn_end(tokenizer)])
 
 
+def closed_ids(tokenizer: PreTrainedTokenizerBase, prompt: Conversation, reply: str) -> list[int]:
+    """Token ids of the conversation with the reply in it, closed, as the template itself writes it."""
+    from ..core import Message
+
+    before = prompt
+    if prompt and prompt[-1].role == "assistant":  # a prefill, and what was added to it, are one turn
+        before, reply = prompt[:-1], prompt[-1].content + reply
+    whole = (*before, Message("assistant", reply))
+    return _render(tokenizer, whole, add_generation_prompt=False, continue_final_message=False)
+
+
 def stop_ids(tokenizer: PreTrainedTokenizerBase, generation_config: Any = None) -> set[int]:
     """Tokens that end a turn: the tokenizer's, the generation config's, and the template's own first closing token."""
     stops: set[int] = set()

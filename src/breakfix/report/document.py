@@ -23,7 +23,7 @@ if TYPE_CHECKING:  # SQLAlchemy is heavy, and a report of a stored document need
 
 SCHEMA = "breakfix-report/1"
 Json = dict[str, Any]
-_TRAINING = ("sft", "dpo", "preflight")
+_TRAINING = ("sft", "dpo")
 _GENERATING = ("evaluate", "redteam", "curate")  # stages whose attempts are in the ledger under their name
 _DATA = (
     "rows",
@@ -130,7 +130,7 @@ def _tokens(ledger: Ledger, row: StageRow) -> tuple[int | None, int | None]:
     if row.name in _GENERATING:
         counts = [(a.tokens_in, a.tokens_out) for a in ledger.attempts(round=row.round, stage=row.name)]
         return sum(i for i, _ in counts), sum(o for _, o in counts)
-    parts: list[Json] = [record, record.get("sft") or {}, record.get("dpo") or {}]
+    parts: list[Json] = [record, *(record.get(kind) or {} for kind in _TRAINING)]  # a part is a stage of its own, too
     checks: list[Json] = [part.get("preflight") or {} for part in parts]
     counts = [check["tokens"] for check in checks if "tokens" in check]
     return (sum(counts) if counts else None), None

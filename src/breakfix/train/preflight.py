@@ -11,7 +11,7 @@ from typing import Any
 
 from ..core import Example
 from ..errors import UserError
-from ..models.render import prompt_ids, stop_ids, training_row, turn_end
+from ..models.render import closed_ids, stop_ids, turn_end
 
 LN2_TOLERANCE = 0.02
 
@@ -21,18 +21,15 @@ class TrainingRefused(UserError):
 
 
 def check_rows(tokenizer: Any, examples: Sequence[Example], rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """SFT: tokens agree with inference, the turn end carries loss, something is trained. Returns what was seen."""
+    """SFT: something is trained, the turn end carries loss, tokens agree with the template. Returns what was seen.
+
+    `rows` are those of `examples`, in order; an example may have none.
+    """
     if not rows:
         raise TrainingRefused("no training rows are left; expected at least one; look at `dropped` in the report")
     trained = sum(sum(label != -100 for label in row["labels"]) for row in rows)
     if trained == 0:
         raise TrainingRefused(f"{len(rows)} rows carry no trained token; expected some; check train.sft.max_length")
-    first = examples[0]
-    whole, prompt = training_row(tokenizer, first.prompt, first.reply), prompt_ids(tokenizer, first.prompt)
-    if whole.prompt != prompt:
-        raise TrainingRefused(
-            f"row {first.id}: training and inference tokens differ; the chat template is inconsistent"
-        )
     stops = stop_ids(tokenizer)
     end = turn_end(tokenizer)
     if not stops & set(end):
@@ -40,6 +37,7 @@ def check_rows(tokenizer: Any, examples: Sequence[Example], rows: Sequence[dict[
     closed = sum(any(label in stops for label in row["labels"]) for row in rows)
     if closed == 0:
         raise TrainingRefused("no row trains the end-of-turn token; expected some; every reply was cut or masked")
+    check_template(tokenizer, examples, [row["input_ids"] for row in rows])
     return {
         "rows": len(rows),
         "tokens": sum(len(row["input_ids"]) for row in rows),
@@ -47,6 +45,40 @@ def check_rows(tokenizer: Any, examples: Sequence[Example], rows: Sequence[dict[
         "rows_with_turn_end": closed,
         "turn_end": tokenizer.convert_ids_to_tokens(end[:1])[0],
     }
+
+
+def check_template(tokenizer: Any, examples: Sequence[Example], rows: Sequence[Sequence[int]]) -> None:
+    """Every row is what the template makes of its example, closed, or the beginning of that (a reply may be cut).
+
+    A row begins with the tokens of inference. A template may write a finished turn otherwise than it opens one, may
+    trim what is said, or rewrite earlier turns: the model would then learn what no conversation ever shows it. Where
+    only the text's division into tokens differs, inference's is right, and nothing is wrong.
+    """
+    spare = len(examples) - len(rows)  # examples that left no row
+    todo = iter(examples)
+    for row in rows:
+        example = next(todo)
+        first, place = example, _differs(tokenizer, example, row)
+        while place is not None and spare > 0:
+            spare, example = spare - 1, next(todo)
+            place = None if _differs(tokenizer, example, row) is None else place
+        if place is not None:
+            raise TrainingRefused(
+                f"row {first.id}: training and inference tokens differ from token {place} on; the chat template writes "
+                "a closed turn otherwise than it is generated; give a model whose template does not, or mend it"
+            )
+
+
+def _differs(tokenizer: Any, example: Example, row: Sequence[int]) -> int | None:
+    """The first token (from 0) of the row that is not the template's; None if it all is."""
+    whole, ids = closed_ids(tokenizer, example.prompt, example.reply), list(row)
+    if whole[: len(ids)] == ids:
+        return None
+    said = tokenizer.decode(ids).rstrip("\ufffd")  # where a cut fell within a character
+    if tokenizer.decode(whole).startswith(said):
+        return None
+    pairs = zip(ids, whole)
+    return next((i for i, (ours, theirs) in enumerate(pairs) if ours != theirs), min(len(ids), len(whole)))
 
 
 def check_first_loss(loss: float) -> float:

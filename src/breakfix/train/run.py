@@ -30,7 +30,7 @@ def run(
     """Train `policy` on (round, "sft") and (round, "dpo"); the result lies in folder/model. Returns the record.
 
     `folder` holds checkpoints while it trains. Raises TrainingRefused before the first step where rows or template
-    would train something else; UserError where memory, DiskFull where room runs out: with room, it goes on from the last
+    would train something else; UserError where memory runs out; DiskFull where room does: it then goes on from the last
     whole checkpoint.
     """
     from ..ledger.room import room
@@ -38,6 +38,7 @@ def run(
 
     model = folder / "model"
     if (model / MADE).is_file():  # published, but the process was killed before the ledger knew
+        _tidy(folder)
         return {**json.loads((model / MADE).read_text()), "model": str(model), "weights": weights_id(model)}
     record: dict[str, Any] = {"started_from": weights_id(policy)}
     with room(folder):
@@ -106,8 +107,13 @@ def _publish(trained: Path, model: Path, policy: Path, record: dict[str, Any]) -
     (work / "README.md").write_text(_card(policy, record))
     (work / MADE).write_text(json.dumps(record))
     work.rename(model)
-    for step in (*model.parent.glob("sft"), *model.parent.glob("dpo")):
-        shutil.rmtree(step, ignore_errors=True)
+    _tidy(model.parent)
+
+
+def _tidy(folder: Path) -> None:
+    """Only the model is kept."""
+    for step in ("sft", "dpo"):
+        shutil.rmtree(folder / step, ignore_errors=True)
 
 
 def _card(policy: Path, record: dict[str, Any]) -> str:

@@ -1,0 +1,11 @@
+"""Out of memory, in whoever's words: Python's, CUDA's, or the CPU allocator's, which torch raises as RuntimeError."""
+
+from __future__ import annotations
+
+_WORDS = ("out of memory", "can't allocate memory", "not enough memory")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether less at a time may do."""
+    said = str(error).lower()
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(word in said for word in _WORDS))
