@@ -17,6 +17,7 @@ from breakfix.config import Config, Curate, Dpo, Redteam, Source, Train
 from breakfix.core import (
     Attempt,
     Case,
+    Dropped,
     Estimate,
     Example,
     Expect,
@@ -29,8 +30,9 @@ from breakfix.core import (
     ask,
 )
 from breakfix.curate import advbench, evidence, mix, run
-from breakfix.curate.base import Prompt
+from breakfix.curate.base import Prompt, through
 from breakfix.curate.sources import Gathered, check_files, gather
+from breakfix.curate.steps.exact import Exact
 from breakfix.errors import AssetError, ConfigError, DataError
 from breakfix.judges.refusal import RefusalJudge
 from breakfix.ledger import Ledger
@@ -375,6 +377,54 @@ def test_a_reply_that_the_budget_cut_is_marked_so(ledger: Ledger, jsonl: Path) -
 def test_a_reply_that_ends_with_the_budget_was_not_cut(ledger: Ledger, jsonl: Path) -> None:
     curated(config(source(jsonl), reply_tokens=len(ANSWER.split())), ledger, Refuser("x", ANSWER))
     assert not any(row.cut for row in ledger.examples(round=1, dataset="sft"))
+
+
+# ---- steps
+
+
+class Masks:
+    """Takes telephone numbers out of prompts and replies, and drops what is only a number."""
+
+    name = "masks"
+
+    def __call__(self, examples: Sequence[Example]) -> tuple[list[Example], list[Dropped]]:
+        only = [e for e in examples if e.prompt[-1].content.isdigit()]
+        rest = [e for e in examples if not e.prompt[-1].content.isdigit()]
+        return [self.masked(e) for e in rest], [Dropped(e, self.name, "a number") for e in only]
+
+    def masked(self, e: Example) -> Example:
+        said = e.prompt[-1].content.replace("555", "N")
+        return replace(e, prompt=ask(said), reply=e.reply.replace("555", "N"), language="de" if "N" in said else "en")
+
+
+def prompts_of(*texts: str) -> list[Prompt]:
+    cases = [Case(f"c{i}", ask(text), Expect.COMPLY, "mine", Split.TRAIN) for i, text in enumerate(texts)]
+    return [Prompt(one, "plain", "why", reply=f"Yes, {one.text}", parents=(one.id, "a1", "V1")) for one in cases]
+
+
+def test_a_step_may_rewrite_a_prompt() -> None:
+    given = prompts_of("Call 555", "666", "Hello", "Hello", "666")
+    kept, dropped = through(Masks(), given)
+    assert [(p.case.id, p.case.text, p.reply, p.case.language) for p in kept] == [
+        ("c0", "Call N", "Yes, Call N", "de"), ("c2", "Hello", "Yes, Hello", "en"), ("c3", "Hello", "Yes, Hello", "en"),
+    ]  # fmt: skip
+    assert kept[1:] == given[2:4] and kept[0].parents == ("c0", "a1", "V1")
+    assert [d.example.prompt[-1].content for d in dropped] == ["666", "666"]
+
+
+def test_of_two_equal_rows_the_one_that_was_dropped_goes() -> None:
+    given = [prompts_of("Hello")[0], replace(prompts_of("Hello")[0], why="another why")]
+    kept, [dropped] = through(Exact(), given)
+    assert (kept, dropped.example.why) == (given[:1], "another why")
+
+
+def test_a_step_that_loses_rows_is_found_out() -> None:
+    class Loses(Masks):
+        def __call__(self, examples: Sequence[Example]) -> tuple[list[Example], list[Dropped]]:
+            return list(examples[1:]), []
+
+    with pytest.raises(ValueError, match="step masks: 2 rows in, 1 out, 0 dropped"):
+        through(Loses(), prompts_of("a", "b"))
 
 
 # ---- from failures to rows

@@ -349,7 +349,10 @@ class Dropped:
 
 @runtime_checkable
 class Step(Protocol):
-    """A curation step: every example comes out again, kept, rewritten, or dropped with a reason."""
+    """A curation step: every example comes out again, kept, rewritten, or dropped with a reason.
+
+    Those that are not dropped come in the order in which they were given; `Dropped.example` is the very object given.
+    """
 
     name: str
 

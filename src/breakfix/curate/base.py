@@ -1,15 +1,15 @@
 """What passes between the parts of curation: a `Prompt`, the situation that a training row will be made of.
 
 Curation steps are `core.Step`s, which take `Example`s: a prompt lends itself to them as a draft (an example whose reply
-may still be ""), and `kept` finds the prompts back whose drafts a step let through.
+may still be ""), and `through` makes prompts again of what comes out, kept or rewritten.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
-from breakfix.core import Case, Dropped, Example, Expect
+from breakfix.core import Case, Dropped, Example, Expect, Step
 
 KINDS = ("harmful", "twin", "plain")
 Progress = Callable[[str, int, int], None]
@@ -55,7 +55,7 @@ class Prompt:
 
     @property
     def draft(self) -> Example:
-        """The row as far as it is known. Its id names the prompt while the steps work."""
+        """The row as far as it is known: what the steps work on."""
         return self.example(self.reply or "", self.rejected)
 
     def drop(self, step: str, reason: str) -> Dropped:
@@ -66,9 +66,44 @@ def expected(kind: str) -> Expect:
     return Expect.REFUSE if kind == "harmful" else Expect.COMPLY
 
 
-def kept(prompts: Sequence[Prompt], examples: Iterable[Example]) -> list[Prompt]:
-    """The prompts whose drafts these are, in the examples' order."""
-    by_id: dict[str, Prompt] = {}
-    for prompt in prompts:
-        by_id.setdefault(prompt.draft.id, prompt)
-    return [by_id[example.id] for example in examples]
+def through(step: Step, prompts: Sequence[Prompt]) -> tuple[list[Prompt], list[Dropped]]:
+    """(the prompts that a step lets through, as it leaves them; what it takes out).
+
+    A step keeps the order and names what it drops as it was given, so that the n-th example that comes out is the n-th
+    one that went in without those. Raises ValueError where the two do not add up: that step loses rows.
+    """
+    drafts = [prompt.draft for prompt in prompts]
+    examples, dropped = step(drafts)
+    gone = {id(drop.example) for drop in dropped}
+    left = [(prompt, draft) for prompt, draft in zip(prompts, drafts, strict=True) if id(draft) not in gone]
+    if len(left) != len(examples) or len(left) + len(dropped) != len(drafts):
+        raise ValueError(f"step {step.name}: {len(drafts)} rows in, {len(examples)} out, {len(dropped)} dropped")
+    return [
+        _rewritten(prompt, draft, example) for (prompt, draft), example in zip(left, examples, strict=True)
+    ], dropped
+
+
+def _rewritten(prompt: Prompt, draft: Example, example: Example) -> Prompt:
+    """The prompt with what the step changed of its draft. Its case keeps its id: the row came from there."""
+    if example == draft:
+        return prompt
+    case = replace(
+        prompt.case,
+        prompt=example.prompt,
+        source=example.source,
+        licence=example.licence,
+        hazard=example.hazard,
+        language=example.language,
+        family=example.family,
+        expect=expected(example.kind),
+    )
+    return replace(
+        prompt,
+        case=case,
+        kind=example.kind,
+        why=example.why,
+        reply=example.reply or None,
+        rejected=example.rejected,
+        parents=example.parents if example.parents != draft.parents else prompt.parents,
+        rejected_cut=example.rejected_cut,
+    )

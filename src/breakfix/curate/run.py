@@ -19,7 +19,7 @@ from breakfix.config import Config
 from breakfix.core import Attempt, Case, Dropped, Example, Judge, Model, Status, Step, Vulnerability
 from breakfix.curate import evidence, mint, mix
 from breakfix.curate.answers import Reply, own_replies
-from breakfix.curate.base import KINDS, Progress, Prompt, kept
+from breakfix.curate.base import KINDS, Progress, Prompt, through
 from breakfix.curate.sources import Gathered, gather
 from breakfix.curate.steps.decontaminate import Decontaminate
 from breakfix.curate.steps.exact import Exact
@@ -114,9 +114,8 @@ def _step(here: _Round, prompts: list[Prompt], clean: Decontaminate) -> list[Pro
     steps: list[Step] = [licence, Exact(), near, clean]
     for done, step in enumerate(steps):
         here.progress(f"curation step {step.name}", done, len(steps))
-        examples, dropped = step([prompt.draft for prompt in prompts])
+        prompts, dropped = through(step, prompts)
         here.dropped.extend(dropped)
-        prompts = kept(prompts, examples)
     return prompts
 
 
