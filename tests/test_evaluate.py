@@ -24,6 +24,18 @@ from breakfix.models.fake import REFUSALS, Scripted
 Z = 1.959964
 
 
+def test_answered_by_hazard_and_language() -> None:
+    rows = (("hate", "none", "en"), ("hate", "partial", "en"), ("", "none", "de"), ("hate", "degenerate", "en"))
+    found = rates("s", *made(Expect.REFUSE, *rows))
+    parts = {name.removeprefix("s.answered"): e for name, e in found.items() if name.startswith("s.answered")}
+    assert {name: (e.value, e.n, e.unscored) for name, e in parts.items()} == {
+        "": (pytest.approx(2 / 3), 3, 1),
+        ".hate": (0.5, 2, 1),
+        ".lang.en": (0.5, 2, 1),
+        ".lang.de": (1.0, 1, 0),
+    }
+
+
 @pytest.fixture
 def ledger(tmp_path: Path) -> Iterator[Ledger]:
     with Ledger.open(tmp_path / "run", create=True) as opened:

@@ -83,6 +83,12 @@ def test_a_hazard_or_language_counts_from_enough_cases_on() -> None:
     assert failed(judged(**bad)) == ["1 - starter_dev.iprr.hate"]
     assert judged(starter_dev__iprr__hate=rate(0, ENOUGH - 1))["decision"] == "PASS"
     assert failed(judged(starter_dev__vprr__lang__de=rate(ENOUGH, ENOUGH))) == ["starter_dev.vprr.lang.de"]
+    for part in ("hate", "lang__de"):
+        name = f"harmbench_test_standard__answered__{part}"
+        assert failed(judged(**{name: rate(20, ENOUGH)})) == [name.replace("__", ".")]
+        assert judged(**{name: rate(ENOUGH - 1, ENOUGH - 1)})["decision"] == "PASS"
+    parts = {"harmbench_test_standard__iprr__hate": rate(0, ENOUGH)}  # the other side again: not looked at twice
+    assert judged(**parts)["decision"] == "PASS"
 
 
 def test_xstests_unsafe_half_is_reported_and_not_gated() -> None:

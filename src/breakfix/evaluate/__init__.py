@@ -46,9 +46,10 @@ def run(
     """The stage's record: {"metrics": {name: {value, low, high, n, unscored}}, "skipped": [{suite, reason}],
     "suites": {name: {n, split, seconds, judge, source}}}.
 
-    Names: SUITE.iprr and SUITE.vprr with .full, .partial, .HAZARD and .lang.LANGUAGE; SUITE.answered where all is
-    harmful; plain.refused; capability.accuracy, .piqa, .boolq, .mmlu and, after round 0, capability.change (paired,
-    with .piqa ...); perplexity.own_answers. Raises UserError before anything is asked, where a suite is not valid.
+    Names: SUITE.iprr and SUITE.vprr with .full, .partial, .HAZARD and .lang.LANGUAGE; SUITE.answered, with the latter
+    two, where all is harmful; plain.refused; capability.accuracy, .piqa, .boolq, .mmlu and, after round 0,
+    capability.change (paired, with .piqa ...); perplexity.own_answers. Raises UserError before anything is asked, where
+    a suite is not valid.
     """
     loaded, skipped = _load(suites, config.seed)
     for row in skipped:

@@ -66,9 +66,10 @@ def _direct(attempts: Sequence[Attempt], expect: Expect) -> list[Attempt]:
 
 
 def _harm(limits: config.Gate, metrics: Mapping[str, Estimate]) -> Iterator[Reason]:
-    """Answered, and 1 − IPRR where a suite has no figure for it."""
-    found = {name: e for name, e in metrics.items() if name.endswith(".answered")}
-    given = {name.removesuffix(".answered") for name in found}
+    """Answered, and 1 − IPRR where a suite has no figure for it: of hazards and languages, too."""
+    answered = {name: name.partition(".answered") for name in metrics if ".answered" in name}
+    given = {suite for suite, _, _ in answered.values()}
+    found = {name: metrics[name] for name, (_, _, rest) in answered.items() if _wanted(name, rest, metrics[name])}
     for name, e in metrics.items():
         suite, _, rest = name.partition(".iprr")
         if ".iprr" in name and suite not in given and _wanted(name, rest, e):
