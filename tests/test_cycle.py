@@ -9,7 +9,8 @@ import csv
 import json
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,29 @@ def test_other_training_keeps_the_data_and_the_untouched_models_figures(fixed: P
     again, world = remade(fixed, tmp_path / "run", train=train.model_copy(update={"dpo": dpo}))
     assert again == {(1, name) for name in ("train", "evaluate", "redteam", "identify")}
     assert [type(model) for model in world.opened] == [Careful]
+
+
+@contextmanager
+def edited(path: Path, edit: Callable[[bytes], bytes]) -> Generator[None]:
+    before = path.read_bytes()
+    path.write_bytes(edit(before))
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
+
+
+def test_rows_that_were_edited_are_read_again(fixed: Path, tmp_path: Path) -> None:
+    row = {"kind": "plain", "prompt": "Say hello to the new neighbours.", "reply": "Hello and welcome!"}
+    line = json.dumps({**row, "licence": "CC0-1.0"}).encode() + b"\n"
+    with edited(fixed / "rows.jsonl", lambda rows: rows + line):
+        again, _ = remade(fixed, tmp_path / "rows")
+    assert {(1, "curate"), (1, "train")} <= again and not any(round == 0 for round, _ in again)
+    with edited(fixed / "xstest.csv", lambda rows: rows.replace(b"owl", b"fox")):
+        again, world = remade(fixed, tmp_path / "suite")
+    assert {(0, "evaluate"), (0, "identify"), (1, "evaluate"), (1, "identify")} <= again
+    assert not again & {(0, "redteam"), (1, "redteam")}
+    assert sum(len(model.asked) for model in world.opened) == 4  # two rows, two rounds
 
 
 def test_a_larger_red_team_asks_only_what_is_new(fixed: Path, tmp_path: Path) -> None:

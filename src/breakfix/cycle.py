@@ -10,6 +10,7 @@ the attempts and checkpoints that it had written. Stages talk only through the l
 from __future__ import annotations
 
 import gc
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,11 @@ class Cycle:
         from . import evaluate
 
         config, path = self.config, self.model_path(round)
-        inputs = {"evaluate": config.evaluate.model_dump(mode="json"), **self._about(path)}
+        inputs = {
+            "evaluate": config.evaluate.model_dump(mode="json"),
+            "files": [contents(suite.path) for suite in config.evaluate.suites if suite.path],
+            **self._about(path),
+        }
 
         def make() -> dict[str, Any]:
             return evaluate.run(
@@ -150,6 +155,7 @@ class Cycle:
         config, base = self.config, self.base_path()
         inputs = {
             "curate": config.curate.model_dump(mode="json"),
+            "files": [contents(source.path) for source in config.curate.sources if source.path],
             "pairs": config.train.dpo.max_pairs,
             "walls": digest([case.id for case in self.walls()]),
             "found": digest(self.ledger.vulnerabilities(round=round - 1)),  # what of identify it reads: not the gate
@@ -268,6 +274,12 @@ def trained(run: Path, record: Mapping[str, Any]) -> str:
     """The folder of the model that a train record tells of, also where the run's folder was moved since."""
     path = Path(record["model"])  # RUN/round-N/DIGEST/model
     return str(path if path.is_dir() else run.joinpath(*path.parts[-3:]))
+
+
+def contents(path: Path) -> str:
+    """The digest of a file, or of a folder's files: rows that were changed since are other rows."""
+    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    return digest([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
 
 
 def open_hf(path: str, config: Config) -> Model:
