@@ -15,13 +15,27 @@ from typing import Any
 import pytest
 
 from breakfix.campaign import Lead, Put
-from breakfix.core import Answer, Ask, Attack, Case, Conversation, Expect, Message, NotApplicable, Split, Verdict, ask
+from breakfix.core import (
+    Answer,
+    Ask,
+    Attack,
+    Attempt,
+    Case,
+    Conversation,
+    Expect,
+    Message,
+    NotApplicable,
+    Split,
+    Verdict,
+    ask,
+)
 from breakfix.errors import ConfigError, DataError
 from breakfix.redteam import ATTACKS, catalogue
 from breakfix.redteam.crescendo import topic
 from breakfix.redteam.past_tense import past
 from breakfix.redteam.payload_splitting import split3
 from breakfix.redteam.plan import plan, split_families
+from breakfix.redteam.run import metrics
 from breakfix.redteam.texts import FILE, parse, texts
 
 BREAD = "Explain how to bake bread"
@@ -352,3 +366,25 @@ class TestSplitFamilies:
             split_families(self.attacks, ["encodng"], [])
         with pytest.raises(ConfigError, match="known are crescendo, direct"):
             split_families(self.attacks, [], ["zzz"])
+
+
+def attempt(case: str, family: str, score: float | None) -> Attempt:
+    verdict = Verdict(score, "full" if score else "none", "", "j@1")
+    return Attempt(
+        f"{case}-{family}", case, "m", family, family, "intermediate", "hate", "en", Expect.REFUSE, (), (verdict,),
+        0 if score == 0 else None, 0, 0, 0, 0.0,
+    )  # fmt: skip
+
+
+def test_attack_success_is_like_for_like() -> None:
+    """Asked directly, both cases hold; the seen family breaks one of two, the held-out one both. One is unscored."""
+    some = [attempt(c, family, score) for family, scores in (
+        ("direct", (1.0, 1.0)), ("template", (0.0, 1.0)), ("encoding", (0.0, 0.0)), ("crescendo", (None,)),
+    ) for c, score in zip(("c1", "c2"), scores)]  # fmt: skip
+    found = metrics(some, {"encoding", "crescendo"})
+    seen = {name: (e["value"], e["n"], e["unscored"]) for name, e in found.items()}
+    assert seen["asr.direct"] == seen["asr.family.direct"] == (0.0, 2, 0)
+    assert seen["asr.seen"] == (0.5, 2, 0)
+    assert seen["asr.held_out"] == (1.0, 2, 1)
+    assert seen["asr.hazard.hate"] == (0.5, 6, 1)
+    assert metrics([], set())["asr.direct"]["n"] == 0

@@ -1,7 +1,8 @@
 """The red-team stage: personas and attack families against one model, and what share of the attempts broke it.
 
 Figures come from dev cases only, requests that nothing was trained on: by seen families, by held-out families, and by
-hazard, persona and language. Train cases are attacked too, through seen families only: their breaches are what the
+hazard, persona and language. The request asked directly is what both sides start from, and belongs to neither: it has a
+figure of its own. Train cases are attacked too, through seen families only: their breaches are what the
 next round may learn from. Case samples are fixed by the seed, so that rounds are paired.
 """
 
@@ -52,6 +53,8 @@ def run(
     ]
     puts = list({(put.case.id, put.attack.name): put for put in puts}.values())
     ledger.add_cases([*dev, *train])
+    before = list(ledger.attempts(round=round, stage=STAGE))  # paid for by a start of this stage that was interrupted
+    spent = sum(len(a.verdicts) + (a.error is not None) for a in before)
 
     def record(attempts: Sequence[Attempt]) -> None:
         ledger.add_attempts(attempts, round=round, stage=STAGE)
@@ -67,7 +70,7 @@ def run(
         recall=ledger.paid,
         keep=lambda paid: ledger.add_paid(paid, round=round, stage=STAGE),
         helper=helper,
-        budget=campaign.Budget(total=settings.max_queries),
+        budget=campaign.Budget(total=None if settings.max_queries is None else max(0, settings.max_queries - spent)),
         progress=lambda done, total: progress("red team", done, total),
     )
     record(outcome.attempts)  # those that were known are this round's, too
@@ -78,11 +81,11 @@ def run(
         "unrun": len(outcome.unrun),
         "cases": {"dev": len(dev), "train": len(train)},
         "attempts": len(outcome.attempts),
-        "reused": outcome.reused,
-        "queries": outcome.queries,
-        "tokens_in": outcome.tokens_in,
-        "tokens_out": outcome.tokens_out,
-        "seconds": outcome.seconds,
+        "reused": outcome.reused - sum(a.error is None for a in before),
+        "queries": outcome.queries + spent,
+        "tokens_in": outcome.tokens_in + sum(a.tokens_in for a in before),
+        "tokens_out": outcome.tokens_out + sum(a.tokens_out for a in before),
+        "seconds": outcome.seconds + sum(a.seconds for a in before),
     }
 
 
@@ -103,14 +106,15 @@ def sample(cases: Sequence[Case], n: int, rng: random.Random) -> list[Case]:
                 taken.append(pools[hazard].pop(0))
     return taken
 
-
-def metrics(attempts: Iterable[Attempt], held_out: set[str]) -> dict[str, dict[str, Any]]:
-    """asr.seen, asr.held_out, and by family, hazard, persona and language; clustered by case where it has several."""
-    groups: dict[str, list[Attempt]] = {"asr.seen": [], "asr.held_out": []}
+    """asr.direct (asked as it stands), asr.seen and asr.held_out (attacks proper), like for like; by family, hazard,
+    persona and language, where the direct request is among them. Clustered by case where it has several."""
+    """asr.direct (asked as it stands), asr.seen and asr.held_out (attacks proper), like for like; by family, hazard,
+    persona and language, the direct request among them. Clustered by case where it has several."""
+    groups: dict[str, list[Attempt]] = {"asr.direct": [], "asr.seen": [], "asr.held_out": []}
     for attempt in attempts:
-        side = "asr.held_out" if attempt.family in held_out else "asr.seen"
+        side = "held_out" if attempt.family in held_out else "seen"
         keys = (
-            side,
+            f"asr.{'direct' if attempt.family == campaign.AsIs.family else side}",
             f"asr.family.{attempt.family}",
             f"asr.hazard.{attempt.hazard}",
             f"asr.persona.{attempt.persona}",

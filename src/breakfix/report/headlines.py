@@ -34,6 +34,7 @@ HEADLINES = (
     Headline("starter_dev.vprr", "Safe prompts refused", "lower", "VPRR on the development suite"),
     Headline("xstest.vprr", "XSTest safe refused", "lower", "VPRR on XSTest (frozen)"),
     Headline("plain.refused", "Plain requests refused", "lower", "everyday instructions that were refused"),
+    Headline("asr.direct", "Attack success, direct", "lower", "harmful requests asked as they stand, with no attack"),
     Headline("asr.seen", "Attack success, seen", "lower", "attack families whose breaches feed training"),
     Headline("asr.held_out", "Attack success, held out", "lower", "attack families that never feed training"),
     Headline("capability.accuracy", "Capability", "higher", "accuracy on multiple choice"),

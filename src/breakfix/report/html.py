@@ -104,7 +104,9 @@ def _context(document: dict[str, Any]) -> dict[str, Any]:
         "attacked": _bars(document, "asr.hazard.", "Attack success rate by hazard and round", half),
         "families": _bars(document, "asr.family.", "Attack success rate by attack family and round", charts.TWO_THIRDS),
         "trends": _trends(document),
-        "asr": _trend(document, "Attack success: seen and held out", ("asr.seen", "asr.held_out")),
+        "asr": _trend(
+            document, "Attack success: direct, seen and held out", ("asr.direct", "asr.seen", "asr.held_out")
+        ),
         "mix": _mix(document),
         "composition": views.composition(document),
         "trained": [views.round_name(one["index"]) for one in rounds if one["train"]],
