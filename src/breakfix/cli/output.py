@@ -79,6 +79,9 @@ def save(path: Path, text: str) -> None:
             work.replace(path)
     except OSError as error:
         raise UserError(f"{path}: can't be written ({error.strerror}); give another path") from error
+    finally:
+        with contextlib.suppress(OSError):
+            work.unlink(missing_ok=True)
 
 
 def minutes(seconds: float | None) -> str:
