@@ -316,6 +316,26 @@ def test_a_larger_red_team_asks_only_what_is_new(fixed: Path, tmp_path: Path) ->
     assert sum(len(model.asked) for model in untouched) == sum(len(a.verdicts) for a in new)
 
 
+def test_a_limit_of_queries_holds_over_an_interruption(fixed: Path, tmp_path: Path) -> None:
+    redteam = World(fixed).config.redteam.model_copy(update={"max_queries": 40})
+    world = World(fixed, redteam=redteam)
+
+    def interrupt(what: str, done: int, total: int) -> None:
+        if done >= 16:
+            raise KeyboardInterrupt
+
+    with Ledger.open(tmp_path / "run", create=True) as ledger:
+        with pytest.raises(KeyboardInterrupt):
+            Cycle(world.config, tmp_path / "run", ledger, open_model=world.open, progress=interrupt).stage(0, "redteam")
+        had = list(ledger.attempts())
+        assert len(had) >= 16
+        record = Cycle(world.config, tmp_path / "run", ledger, open_model=world.open).stage(0, "redteam")
+        assert [a.id for a in ledger.attempts()][: len(had)] == [a.id for a in had]
+        assert record["attempts"] == len(list(ledger.attempts()))
+    assert sum(len(model.asked) for model in world.opened) <= record["queries"] + 16  # the group that was in flight
+    assert 24 < record["queries"] <= 40 and record["unrun"] > 0 and record["reused"] == 0
+
+
 def test_stages_one_by_one_say_what_they_need(fixed: Path, tmp_path: Path) -> None:
     world = World(fixed)
     with Ledger.open(tmp_path / "run", create=True) as ledger:
