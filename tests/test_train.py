@@ -130,6 +130,25 @@ def test_rows_end_the_turn_unless_the_reply_was_cut(folder: Path) -> None:
     assert [t for t in cut["labels"] if t != -100] == tokenizer("Mix.", add_special_tokens=False)["input_ids"]
 
 
+def test_most_replies_are_learnt_up_to_their_first_tokens(folder: Path) -> None:
+    from breakfix.models.hf import load_pretrained
+    from breakfix.train.rows import sft_rows
+
+    _, tokenizer = load_pretrained(folder)
+    examples = [example(i, reply=f"Mix {i} cups of flour.") for i in range(200)]
+    whole, _ = sft_rows(tokenizer, examples, 512)
+    short, lost = sft_rows(tokenizer, examples, 512, first_tokens=5, whole_share=0.25)
+    again, _ = sft_rows(tokenizer, examples, 512, first_tokens=5, whole_share=0.25)
+    same = [a == b for a, b in zip(whole, short, strict=True)]
+    assert short == again
+    assert lost == []  # it is the recipe, not a reply that found no room
+    assert 30 <= sum(same) <= 70
+    assert {sum(label != -100 for label in row["labels"]) for row, all in zip(short, same, strict=True) if not all} == {
+        5
+    }
+    assert all(b["input_ids"] == a["input_ids"][: len(b["input_ids"])] for a, b in zip(whole, short, strict=True))
+
+
 def test_pairs_end_the_turn_unless_that_side_was_cut(folder: Path) -> None:
     from breakfix.models.hf import load_pretrained
     from breakfix.models.render import turn_end

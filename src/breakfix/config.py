@@ -64,12 +64,12 @@ class Curate(Section):
     """What a round's data is made of. Shares are of the rows of the SFT mix; the rest is plain instructions."""
 
     sources: tuple[Source, ...] = Field(
-        default=(Source(name="starter"), Source(name="advbench", limit=160)), min_length=1
+        default=(Source(name="starter"), Source(name="advbench", limit=300)), min_length=1
     )
-    harmful: int = Field(default=480, ge=0, description="most harmful rows a round")
+    harmful: int = Field(default=600, ge=0, description="most harmful rows a round")
     harmful_share: float = Field(default=0.33, gt=0, lt=1)
-    twin_share: float = Field(default=0.37, ge=0, lt=1)
-    reply_tokens: int = Field(default=48, ge=8, description="length of the replies that the untouched model gives")
+    twin_share: float = Field(default=0.36, ge=0, lt=1)
+    reply_tokens: int = Field(default=24, ge=8, description="length of the replies that the untouched model gives")
     near_duplicate: float = Field(default=0.8, gt=0, le=1, description="MinHash Jaccard similarity of word 3-grams")
     ngram: int = Field(
         default=8, ge=3, description="words in a row that a training prompt may not share with dev or frozen"
@@ -91,13 +91,21 @@ class Lora(Section):
 
 
 class Sft(Section):
-    """Supervised fine-tuning. `learning_rate` None: by model size and method."""
+    """Supervised fine-tuning. `learning_rate` None: by method."""
 
     enabled: bool = True
     learning_rate: float | None = Field(default=None, gt=0)
     epochs: float = Field(default=1.0, gt=0)
     batch: int = Field(default=16, ge=1)
     max_length: int = Field(default=512, ge=32)
+    first_tokens: int | None = Field(
+        default=8,
+        ge=1,
+        description="most replies are learnt that far only: the decision falls there; null: all of them",
+    )
+    whole_share: float = Field(
+        default=0.25, ge=0, le=1, description="share of the replies that are learnt to their end"
+    )
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
 
 
@@ -111,9 +119,9 @@ class Dpo(Section):
     epochs: float = Field(default=1.0, gt=0)
     batch: int = Field(default=8, ge=1)
     max_length: int = Field(default=512, ge=32)
-    max_pairs: int = Field(default=320, ge=1)
+    max_pairs: int = Field(default=128, ge=1)
     completion_tokens: int = Field(
-        default=24, ge=1, description="pairs are cut to this many tokens: the decision falls early"
+        default=8, ge=1, description="pairs are cut to this many tokens: the decision falls early"
     )
 
 

@@ -54,6 +54,8 @@ COMMENTS = {
     "train.sft.epochs": "",
     "train.sft.batch": "rows a step; lower it when memory runs out",
     "train.sft.max_length": "tokens of a row; what is longer is cut, and the report says so",
+    "train.sft.first_tokens": "most replies are learnt that far only: the decision falls there; null: all of them",
+    "train.sft.whole_share": "share of the replies that are learnt to their end",
     "train.sft.warmup_ratio": "share of the steps over which the rate rises",
     "train.dpo": "",
     "train.dpo.enabled": "",

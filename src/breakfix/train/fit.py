@@ -34,7 +34,7 @@ from .rows import dpo_rows, sft_rows
 from .trainers import Dpo, Sft
 
 Log = Callable[[int, int, dict[str, float]], None]
-RATES = {("sft", "lora"): 4e-4, ("sft", "full"): 4e-5, ("dpo", "lora"): 1e-4, ("dpo", "full"): 2e-6}
+RATES = {("sft", "lora"): 5e-4, ("sft", "full"): 4e-5, ("dpo", "lora"): 1e-4, ("dpo", "full"): 2e-6}
 KEPT = ("loss", "grad_norm", "learning_rate", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected",
         "mean_token_accuracy", "entropy")  # fmt: skip
 
@@ -49,7 +49,9 @@ def fit(kind: str, config: Config, policy: Path, examples: Sequence[Example], ou
     model, tokenizer = load_pretrained(policy)
     settings = config.train.sft if kind == "sft" else config.train.dpo
     if kind == "sft":
-        rows, shortened = sft_rows(tokenizer, examples, settings.max_length)
+        rows, shortened = sft_rows(
+            tokenizer, examples, settings.max_length, config.train.sft.first_tokens, config.train.sft.whole_share
+        )
         preflight: dict[str, Any] = check_rows(tokenizer, examples, rows)
     else:
         rows, shortened = dpo_rows(tokenizer, examples, settings.max_length, config.train.dpo.completion_tokens)
@@ -134,7 +136,7 @@ def _trainer(kind: str, config: Config, model: Any, tokenizer: Any, rows: Any, l
         loss_type=["sigmoid", "sft"] if dpo.sft_weight else ["sigmoid"],
         loss_weights=[1.0, dpo.sft_weight] if dpo.sft_weight else None,
         precompute_ref_log_probs=True,
-        precompute_ref_batch_size=4 * dpo.batch,
+        precompute_ref_batch_size=2 * dpo.batch,
     )
     return Dpo(model=model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -19,9 +20,18 @@ class Shortened:
 
 
 def sft_rows(
-    tokenizer: Any, examples: Iterable[Example], max_length: int
+    tokenizer: Any,
+    examples: Iterable[Example],
+    max_length: int,
+    first_tokens: int | None = None,
+    whole_share: float = 0.0,
 ) -> tuple[list[dict[str, Any]], list[Shortened]]:
-    """Rows {input_ids, labels}; labels are -100 on the prompt. What a prompt alone fills is left out (lost = all)."""
+    """Rows {input_ids, labels}; labels are -100 on the prompt. What a prompt alone fills is left out (lost = all).
+
+    `first_tokens`: only that many tokens of a reply are learnt, but for a share of `whole_share` of the rows (the same
+    ones each time). Whether to refuse is said in the first tokens, and in a loss that is a mean over tokens they would
+    count for little beside the words that follow. After 2406.05946 ("shallow" alignment), which weighs them down.
+    """
     rows: list[dict[str, Any]] = []
     shortened: list[Shortened] = []
     end = len(turn_end(tokenizer))
@@ -29,6 +39,8 @@ def sft_rows(
         prompt, completion = training_row(tokenizer, example.prompt, example.reply)
         if example.cut:
             completion = completion[:-end]
+        if first_tokens is not None and not _chosen(example.id, whole_share):
+            completion = completion[:first_tokens]
         room = max_length - len(prompt)
         if len(completion) > room:
             shortened.append(Shortened(example.id, len(completion) - max(0, room)))
@@ -36,6 +48,11 @@ def sft_rows(
         if completion:
             rows.append({"input_ids": prompt + completion, "labels": [-100] * len(prompt) + completion})
     return rows, shortened
+
+
+def _chosen(id: str, share: float) -> bool:
+    """The same answer for the same row, `share` of the time."""
+    return int.from_bytes(hashlib.sha256(id.encode()).digest()[:4]) < share * 2**32
 
 
 def dpo_rows(
