@@ -398,8 +398,9 @@ def test_chat_reads_stdin_and_prints_replies_alone(here: Path) -> None:
     assert len(done.stdout.splitlines()) == 2
     assert done.stdout.splitlines()[1].startswith(SAYS[:8])
     notes = done.stderr.splitlines()
-    assert re.fullmatch(r"model@[0-9a-f]{12}:float32; /reset begins anew, .*", notes[0])
-    assert notes[1:] == ["no command /nix; /reset begins anew, /undo takes the last turn back, /quit ends"]
+    assert re.fullmatch(r"\w+@[0-9a-f]{12}:float32; /reset begins anew, .*", notes[0])
+    assert notes[1] == "no command /nix; /reset begins anew, /undo takes the last turn back, /quit ends"
+    assert notes[2:] == ["taken back: Hello there"]
 
 
 # ---- doctor, assets, init, schema -------------------------------------------------------------------------------

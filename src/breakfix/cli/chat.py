@@ -75,7 +75,9 @@ def talk(model: Model, turns: Iterator[str], sampling: Sampling, system: str = "
             return
         if turn == "/reset":
             history = []
+            output.note("begun anew")
         elif turn == "/undo":
+            output.note(f"taken back: {history[-2].content}" if history else "there is no turn to take back")
             history = history[:-2]
         elif turn.startswith("/"):
             output.note(f"no command {turn}; {HELP}")

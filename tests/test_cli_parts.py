@@ -1,0 +1,179 @@
+"""Parts of the command line, worked by hand: what chat makes of a turn, progress lines, records in words, stages."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from breakfix.cli import output
+from breakfix.cli.chat import talk
+from breakfix.cli.look import account, tree
+from breakfix.cli.progress import Lines
+from breakfix.core import Message, Reply, Sampling
+from breakfix.errors import DiskFull, UserError
+from breakfix.ledger import StageRow
+from breakfix.models.fake import Echo, Scripted
+
+GREEDY = Sampling(max_new_tokens=20)
+
+
+# ---- chat -------------------------------------------------------------------------------------------------------
+
+
+def said(prompt: tuple[Message, ...]) -> list[str]:
+    return [f"{message.role}: {message.content}" for message in prompt]
+
+
+def test_the_model_is_asked_with_the_whole_conversation() -> None:
+    model = Scripted(["one", "two", "three"])
+    assert list(talk(model, iter(["a", "", "b", "/reset", "c", "/quit", "d"]), GREEDY)) == ["one", "two", "three"]
+    assert [said(prompt) for prompt in model.asked] == [
+        ["user: a"],
+        ["user: a", "assistant: one", "user: b"],
+        ["user: c"],
+    ]
+
+
+def test_undo_takes_one_turn_back_and_the_system_prompt_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    model = Scripted(["one", "two", "three"])
+    turns = iter(["/undo", "a", "b", "/undo", "c"])
+    assert list(talk(model, turns, GREEDY, "be brief")) == ["one", "two", "three"]
+    assert said(model.asked[-1]) == ["system: be brief", "user: a", "assistant: one", "user: c"]
+    assert capsys.readouterr().err == "there is no turn to take back\ntaken back: b\n"
+
+
+def test_a_turn_that_the_model_can_not_take_is_taken_back(capsys: pytest.CaptureFixture[str]) -> None:
+    model = Scripted([Reply("", error="prompt of 3000 tokens exceeds the context of 2048"), "fine"])
+    assert list(talk(model, iter(["long", "short"]), GREEDY)) == ["fine"]
+    assert said(model.asked[-1]) == ["user: short"]
+    assert capsys.readouterr().err == "prompt of 3000 tokens exceeds the context of 2048; /reset begins anew\n"
+
+
+def test_a_reply_can_not_drive_the_terminal() -> None:
+    [shown] = talk(Echo(), iter(["\x1b[2J\u202egnp.exe\x07"]), GREEDY)
+    assert shown == "⟨U+001B⟩[2J⟨U+202E⟩gnp.exe⟨U+0007⟩"
+
+
+# ---- progress ---------------------------------------------------------------------------------------------------
+
+
+def test_progress_is_a_line_in_ten_seconds_with_what_is_left() -> None:
+    times: Iterator[float] = iter([0.0, 0.0, 1.0, 5.0, 12.0, 13.0, 23.0, 24.0, 40.0])
+    stream = io.StringIO()
+    watch = Lines(stream, clock=lambda: next(times))
+    watch.say("round 0: evaluate")  # at 0 s
+    watch("benchmarks", 0, 100)  # 1
+    watch("benchmarks", 10, 100)  # 5: too soon
+    watch("benchmarks", 20, 100)  # 12: 20 in 11 s
+    watch("benchmarks", 22, 100)  # 13: too soon
+    watch("benchmarks", 50, 100)  # 23: 50 in 22 s
+    watch.say("round 0: red\x1b[31mteam")  # 24
+    watch("attacks", 0, 10)  # 40: nothing done yet, nothing to tell from
+    assert stream.getvalue().splitlines() == [
+        "round 0: evaluate",
+        "round 0: evaluate: benchmarks 20/100, about 44.0 s left",
+        "round 0: evaluate: benchmarks 50/100, about 22.0 s left",
+        "round 0: red⟨U+001B⟩[31mteam",
+        "round 0: red⟨U+001B⟩[31mteam: attacks 0/10",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(None, ""), (0.04, "0.0 s"), (59.94, "59.9 s"), (60, "1 min 00 s"), (754.2, "12 min 34 s"), (7380, "2 h 03 min")],
+)
+def test_minutes(seconds: float | None, shown: str) -> None:
+    assert output.minutes(seconds) == shown
+
+
+# ---- records, lineage, stages in words --------------------------------------------------------------------------
+
+
+def test_a_record_in_lines() -> None:
+    estimate = {"value": 0.25, "low": 0.1, "high": 0.5, "n": 8, "unscored": 1}
+    record = {
+        "rows": {"sft": 20, "dpo": 8},
+        "share": estimate,
+        "ids": ["V1", "V2"],
+        "many": list(range(13)),
+        "dropped": [{"step": "near", "n": 2}],
+        "none": [],
+        "ok": True,
+        "loss": 0.123456,
+        "name": "a\nb",
+    }
+    assert list(output.summary(record)) == [
+        "rows:",
+        "  sft: 20",
+        "  dpo: 8",
+        "share: 0.25 (0.1 to 0.5), n 8, 1 unscored",
+        "ids: V1, V2",
+        "many: 13 items",
+        "dropped:",
+        "  step near, n 2",
+        "none: –",
+        "ok: yes",
+        "loss: 0.1235",
+        "name: a↵b",
+    ]
+
+
+def test_lineage_in_lines() -> None:
+    def node(id: str, **more: Any) -> dict[str, Any]:
+        return {"id": id, "kind": "case", "summary": {}, "parents": [], "children": [], **more}
+
+    root = node(
+        "V1",
+        kind="vulnerability",
+        summary={"rate": 0.123456, "status": "open"},
+        parents=[node("a1", kind="attempt", parents=[node("c1")]), node("c1", repeated=True)],
+        children=[node("e1", kind="example")],
+    )
+    assert list(tree(root)) == [
+        "vulnerability V1  [rate 0.123, status open]",
+        "  ◀ attempt a1",
+        "    ◀ case c1",
+        "  ◀ case c1 (see above)",
+        "  ▶ example e1",
+    ]
+
+
+def stage(name: str, started: float, *, round: int = 1, seconds: float | None = None) -> StageRow:
+    """A finished stage if `seconds` are given."""
+    done = seconds is not None
+    return StageRow(round, name, "d", {} if done else None, started, seconds, 1.0 if done else None, done, 1, started)
+
+
+def test_of_a_busy_run_the_stage_begun_last_runs_and_the_one_it_is_part_of() -> None:
+    rows = [stage("evaluate", 0, round=0, seconds=5), stage("train", 10), stage("train-sft", 11), stage("redteam", 6)]
+    found = {s["stage"]: (s["state"], s["seconds"]) for s in account(rows, busy=True, now=20)}
+    assert found == {
+        "evaluate": ("done", 5),
+        "train": ("running", 10),
+        "train-sft": ("running", 9),
+        "redteam": ("interrupted", None),
+    }
+    assert {s["state"] for s in account(rows, busy=False, now=20)} == {"done", "interrupted"}
+
+
+# ---- files ------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    output.save(path, json.dumps({"a": 1}))
+    with pytest.raises(UnicodeEncodeError):
+        output.save(path, "half a character: \ud800")
+    assert json.loads(path.read_text()) == {"a": 1}
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_where_a_file_can_not_be_written() -> None:
+    with pytest.raises(UserError, match=r"/dev/null/a.html: can't be written \(Not a directory\); give another path"):
+        output.save(Path("/dev/null/a.html"), "x")
+    assert issubclass(DiskFull, UserError)
