@@ -116,6 +116,26 @@ def test_an_adapter_is_merged_and_has_its_own_identity(folder: Path, tmp_path: P
     assert model.score([(PROMPTS[0], "red")]) != merged.score([(PROMPTS[0], "red")])
 
 
+def test_a_model_is_known_by_what_decides_what_it_says_and_not_by_its_folder(folder: Path, tmp_path: Path) -> None:
+    import shutil
+
+    from breakfix.models.identity import weights_id
+
+    same = shutil.copytree(folder, tmp_path / "renamed")
+    (same / "README.md").write_text("a card")
+    (same / "training.json").write_text("{}")
+    first = weights_id(folder)
+    assert weights_id(same) == first and first.startswith("llama@")
+    seen = {first}
+    for name in ("model.safetensors", "config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja",
+                 "tokenizer_config.json"):  # fmt: skip
+        other = shutil.copytree(folder, tmp_path / name)
+        (other / name).write_bytes((other / name).read_bytes() + b" ")
+        seen.add(weights_id(other))
+    assert len(seen) == 7
+    assert weights_id("owner/name") == "owner/name"
+
+
 def test_a_missing_model_is_one_plain_line(tmp_path: Path) -> None:
     from breakfix.errors import AssetError
     from breakfix.models.hf import HFModel

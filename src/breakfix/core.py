@@ -274,7 +274,7 @@ class Sampling:
 
 @runtime_checkable
 class Model(Protocol):
-    """Anything that answers. `id` identifies weights (path + digest, or endpoint + name) in the ledger.
+    """Anything that answers. `id` identifies the model (digest of its files, or endpoint + name) in the ledger.
 
     A conversation that ends with an assistant turn is continued (prefill), and the reply is only what was added.
     """

@@ -1,7 +1,7 @@
 """Any transformers causal LM as a `core.Model`: from a folder or hub id, LoRA adapters merged.
 
-Two rules keep it honest: tokens come from `render` alone, and the model's `id` is the digest of its weights, so that
-what the ledger knows about one set of weights is never taken for another.
+Two rules keep it honest: tokens come from `render` alone, and the model's `id` is the digest of its weights, tokenizer
+and template, so that what the ledger knows about one model is never taken for another.
 """
 # pyright: basic
 # (transformers' and peft's from_pretrained are half untyped)
