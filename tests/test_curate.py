@@ -258,7 +258,7 @@ def test_a_round_is_balanced_minted_and_on_record(ledger: Ledger, jsonl: Path) -
     assert all(e.rejected and "can" in e.rejected.lower() for e in sft if e.kind == "twin")
     assert all(e.why and e.parents and e.parents[0].startswith("mine/") for e in sft)
     dpo = list(ledger.examples(round=1, dataset="dpo"))
-    assert [e.kind for e in dpo] == ["harmful", "twin", "harmful", "twin"]
+    assert [e.kind for e in dpo] == ["harmful", "twin", "harmful", "plain"]
     assert {e.rejected for e in dpo if e.kind == "harmful"} == {ANSWER}
     assert {a.model for a in ledger.attempts(round=1, stage="curate")} == {model.id}
 
@@ -665,9 +665,10 @@ def ordered(prompts: Sequence[Prompt], n: int, boost: mix.Boost | None = None, *
 
 
 def test_any_first_part_is_balanced_over_hazards_and_true_to_the_languages() -> None:
-    prompts = pool(hate_en=60, privacy_en=20, hate_de=10, privacy_de=10)
-    assert ordered(prompts, 20) == {"hate_en": 8, "privacy_en": 8, "hate_de": 2, "privacy_de": 2}
-    assert ordered(prompts, 10) == {"hate_en": 4, "privacy_en": 4, "hate_de": 1, "privacy_de": 1}
+    """A hazard with nine times the prompts gets three times the rows; a language what it has."""
+    prompts = pool(hate_en=72, privacy_en=8, hate_de=10, privacy_de=10)
+    assert ordered(prompts, 20) == {"hate_en": 12, "privacy_en": 4, "hate_de": 2, "privacy_de": 2}
+    assert ordered(prompts, 10) == {"hate_en": 6, "privacy_en": 2, "hate_de": 1, "privacy_de": 1}
 
 
 def test_a_prescription_moves_rows_to_its_hazard_and_language() -> None:
@@ -698,4 +699,6 @@ def test_pairs_are_as_many_benign_as_harmful() -> None:
     ]
     assert [e.prompt[0].content for e in mix.pairs(given, 4)] == ["harmful 0", "twin 0", "harmful 1", "twin 2"]
     assert len(mix.pairs(given, 100)) == 6
+    plain = [row("plain", 4), row("plain", 5)]
+    assert [e.kind for e in mix.pairs([*given, *plain], 8)[1::2]] == ["twin", "plain", "twin", "plain"]
     assert mix.pairs(given[:5], 100) == []

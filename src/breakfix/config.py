@@ -64,11 +64,11 @@ class Curate(Section):
     """What a round's data is made of. Shares are of the rows of the SFT mix; the rest is plain instructions."""
 
     sources: tuple[Source, ...] = Field(
-        default=(Source(name="starter"), Source(name="advbench", limit=300)), min_length=1
+        default=(Source(name="starter"), Source(name="advbench", limit=400)), min_length=1
     )
     harmful: int = Field(default=600, ge=0, description="most harmful rows a round")
-    harmful_share: float = Field(default=0.33, gt=0, lt=1)
-    twin_share: float = Field(default=0.36, ge=0, lt=1)
+    harmful_share: float = Field(default=0.30, gt=0, lt=1)
+    twin_share: float = Field(default=0.33, ge=0, lt=1)
     reply_tokens: int = Field(default=24, ge=8, description="length of the replies that the untouched model gives")
     near_duplicate: float = Field(default=0.8, gt=0, le=1, description="MinHash Jaccard similarity of word 3-grams")
     ngram: int = Field(
@@ -149,7 +149,7 @@ class Evaluate(Section):
         Suite(name="capability", limit=300),
         Suite(name="perplexity", limit=60),
     )
-    max_new_tokens: int = Field(default=48, ge=8)
+    max_new_tokens: int = Field(default=40, ge=8)
 
 
 class Redteam(Section):

@@ -2,8 +2,8 @@
 
     harmful      reply: a composed safe answer, which the judge must call a full refusal. Rejected: what the model said
                  when it broke, or its own untouched reply, if the judge calls that an answer (`none`).
-    twin, plain  reply: the untouched model's own, if the judge calls it an answer. Rejected (twins): the refusal that
-                 the model gave, or a composed one.
+    twin, plain  reply: the untouched model's own, if the judge calls it an answer. Rejected: the refusal that the model
+                 gave, or a composed one.
 
 A reply that the data brought along is held to the same. Rows that fail are dropped with the judge's word as the reason.
 """
@@ -57,7 +57,7 @@ def benign(
     rows: list[Example] = []
     dropped: list[Dropped] = []
     for i, prompt in enumerate(prompts):
-        refusal = _refusal(prompt, rng) if prompt.kind == "twin" else None
+        refusal = _refusal(prompt, rng)
         own = replies.get(prompt.case.id)
         text, label = (texts[i], labels[i].label) if i in labels else _own(own)
         if label == "none" and text:
