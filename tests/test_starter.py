@@ -56,8 +56,13 @@ def test_no_harmful_row_about_children_in_any_language(pack: list[Case]):
 
 
 def test_plain_rows_are_many_and_in_both_splits():
-    assert len(starter.cases(kind="plain", language="en")) >= 300
+    assert len(starter.cases(kind="plain", language="en", split=Split.TRAIN)) >= 700
     assert len(starter.cases(kind="plain", split=Split.DEV)) >= 100
+
+
+@pytest.mark.parametrize("language", ["es", "fr", "de", "it", "pt", "zh", "ru", "ar", "hi"])
+def test_plain_rows_to_learn_from_in_every_language(language: str):
+    assert len(starter.cases(kind="plain", language=language, split=Split.TRAIN)) >= 12
 
 
 def test_eight_languages_have_twenty_rows(pack: list[Case]):
