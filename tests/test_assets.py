@@ -100,6 +100,18 @@ def test_several_files_come_as_a_folder(tmp_path: Path, cache: Path):
     assert sorted(p.name for p in found.path.iterdir()) == ["more.txt", "tea.csv"]
 
 
+def test_one_download_serves_every_asset_of_a_wheel(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch):
+    wrong = Asset("wrong", files=(pin("tea_time/data/more.txt", b"something else"),), package=TEA.package)
+    known = {"tea": TEA, "both": BOTH, "wrong": wrong}
+    monkeypatch.setattr("breakfix.assets.catalogue", lambda: known)
+    wheel(tmp_path)
+    resolve_asset(TEA, cache=cache, progress=False)
+    (tmp_path / "wheels" / "tea_time-1.0-py3-none-any.whl").unlink()
+    assert resolve_asset(BOTH, cache=cache, progress=False).source == "cache"
+    with pytest.raises(AssetError, match="not in"):  # what is not as pinned is not kept
+        resolve_asset(wrong, cache=cache, offline=True)
+
+
 def test_a_damaged_cache_is_fetched_again(tmp_path: Path, cache: Path):
     wheel(tmp_path)
     first = resolve_asset(TEA, cache=cache, progress=False)

