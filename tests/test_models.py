@@ -86,6 +86,25 @@ def test_scores_are_the_log_probabilities_of_the_plain_forward(model: Any) -> No
         assert score == pytest.approx(expected, abs=1e-3)
 
 
+def test_packed_weights_give_the_same_numbers_and_leave_gradients_alone(folder: Path) -> None:
+    from breakfix.models.hf import load_pretrained
+    from breakfix.models.packed import pack
+
+    net = load_pretrained(folder)[0].to(torch.bfloat16).eval()
+    ids = torch.tensor([[5, 6, 7, 8, 9]] * 3)
+    with torch.inference_mode():
+        plain = net(input_ids=ids).logits
+    packed = pack(net)
+    if not packed:
+        pytest.skip("this torch has no oneDNN layout for bf16")
+    assert packed == sum(type(m) is torch.nn.Linear for m in net.modules())
+    with torch.inference_mode():
+        assert torch.equal(net(input_ids=ids).logits, plain)
+    net(input_ids=ids, labels=ids).loss.backward()
+    assert net.model.layers[0].self_attn.q_proj.weight.grad is not None
+    assert pack(net.float()) == 0  # float32 is left as it is
+
+
 def test_training_and_inference_see_the_same_tokens(model: Any) -> None:
     from breakfix.models.render import prompt_ids, training_row, turn_end
 

@@ -21,6 +21,7 @@ from . import precision as probing
 from .decode import decode
 from .identity import weights_id
 from .memory import out_of_memory
+from .packed import pack
 from .render import prompt_ids, stop_ids
 from .scoring import score_pairs
 
@@ -75,7 +76,8 @@ class HFModel:
             model = model.to("cuda")
         dtype = _dtype(model, tokenizer, precision, threads)
         name = f"{weights_id(path)}+{weights_id(adapter)}" if adapter else weights_id(path)
-        return cls(model.to(dtype), tokenizer, f"{name}:{str(dtype).removeprefix('torch.')}", batch=batch)
+        pack(model.to(dtype))
+        return cls(model, tokenizer, f"{name}:{str(dtype).removeprefix('torch.')}", batch=batch)
 
     def generate(
         self, prompts: Sequence[Conversation], sampling: Sampling, seeds: Sequence[int] | None = None
