@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from breakfix.cli import output
 from breakfix.cli.chat import talk
 from breakfix.cli.look import account, tree
-from breakfix.cli.progress import Lines
+from breakfix.cli.progress import Lines, watching
 from breakfix.core import Message, Reply, Sampling
 from breakfix.errors import DiskFull, UserError
 from breakfix.ledger import StageRow
@@ -81,6 +82,40 @@ def test_progress_is_a_line_in_ten_seconds_with_what_is_left() -> None:
         "round 0: red⟨U+001B⟩[31mteam",
         "round 0: red⟨U+001B⟩[31mteam: attacks 0/10",
     ]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_in_a_terminal_lines_stay_above_one_live_bar_and_nothing_of_it_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "100")
+    stream = Terminal()
+    with watching(stream) as watch:
+        watch.say("round 0: evaluate [of 1]")
+        watch("benchmarks [en], half of them", 50, 100)
+        watch.say("round 0: redteam")
+    screen = plain_screen(stream.getvalue())
+    assert screen == ["round 0: evaluate [of 1]", "round 0: redteam"]
+    assert "benchmarks [en], half of them" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", stream.getvalue())
+
+
+def plain_screen(written: str) -> list[str]:
+    """What is left to see, as a terminal would show it: it knows line feed, one line up, and clear this line."""
+    rows, at = [""], 0
+    for part in re.findall(r"\n|\x1b\[[0-9;?]*[a-zA-Z]|[^\n\x1b]+", written):
+        if part == "\n":
+            at += 1
+            rows.extend([""] * (at + 1 - len(rows)))
+        elif part == "\x1b[1A":
+            at -= 1
+        elif part == "\x1b[2K":
+            rows[at] = ""
+        elif not part.startswith("\x1b"):
+            rows[at] += part.replace("\r", "")
+    return [row.strip() for row in rows if row.strip()]
 
 
 @pytest.mark.parametrize(

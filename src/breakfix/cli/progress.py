@@ -77,17 +77,21 @@ class _Bar:
         from rich.progress import Progress
 
         assert isinstance(bar, Progress)
-        self._bar, self._what, self._task = bar, "", bar.add_task("", total=None)
+        self._bar, self._what, self._task = bar, "", bar.add_task("starting", total=None)
 
     def say(self, line: str) -> None:
         from rich.text import Text
 
         self._bar.console.print(Text(harmless(line)))
+        self._begin("", "starting", None)  # what the stage before had come to is over
 
     def __call__(self, what: str, done: int, total: int) -> None:
         shown, work = harmless(what).replace("[", "\\["), what.partition(",")[0]
         if work != self._what:
-            self._what = work
-            self._bar.remove_task(self._task)
-            self._task = self._bar.add_task(shown, total=total)
+            self._begin(work, shown, total)
         self._bar.update(self._task, description=shown, completed=done, total=total)
+
+    def _begin(self, work: str, shown: str, total: int | None) -> None:
+        self._what = work
+        self._bar.remove_task(self._task)
+        self._task = self._bar.add_task(shown, total=total)
