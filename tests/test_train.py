@@ -91,6 +91,27 @@ def test_loss_and_gradients_are_those_of_stock_trl(kind: str, folder: Path, tmp_
         assert torch.allclose(grad, stock_grads[name], rtol=1e-3, atol=1e-6), name
 
 
+def test_a_batch_in_parts_has_the_loss_and_gradients_of_the_whole(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from breakfix.train import trainers
+
+    seen = []
+    for most in (10**6, 150):
+        monkeypatch.setattr(trainers, "MOST_TOKENS", most)
+        made = trainer("sft", True, folder, tmp_path / str(most))
+        batch = made.data_collator([made.train_dataset[i] for i in range(len(EXAMPLES))])
+        assert len(trainers.pieces(batch, most)) == (1 if most > 150 else len(EXAMPLES))
+        made.current_gradient_accumulation_steps = 1
+        loss = made.training_step(made.model, batch, (batch["labels"][:, 1:] != -100).sum())
+        seen.append((float(loss), {n: p.grad.clone() for n, p in made.model.named_parameters() if p.grad is not None}))
+    (whole_loss, whole), (loss, grads) = seen
+    assert loss == pytest.approx(whole_loss, rel=1e-5)
+    assert grads.keys() == whole.keys()
+    for name, grad in grads.items():
+        assert torch.allclose(grad, whole[name], rtol=1e-3, atol=1e-6), name
+
+
 def test_the_shared_prefix_is_found_and_used(folder: Path, tmp_path: Path) -> None:
     from breakfix.train.prefix import SharedPrefix
 

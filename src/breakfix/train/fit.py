@@ -130,6 +130,8 @@ def _trainer(kind: str, config: Config, model: Any, tokenizer: Any, rows: Any, l
         )
         return Sft(model=model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora)
     dpo = config.train.dpo
+    passes = 2 if common["use_cpu"] and dpo.batch % 2 == 0 else 1  # a pair is two rows: half the memory
+    common |= {"per_device_train_batch_size": dpo.batch // passes, "gradient_accumulation_steps": passes}
     args = DPOConfig(
         **common,
         beta=dpo.beta,

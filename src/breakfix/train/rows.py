@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -35,11 +36,13 @@ def sft_rows(
     rows: list[dict[str, Any]] = []
     shortened: list[Shortened] = []
     end = len(turn_end(tokenizer))
+    examples = list(examples)
+    whole = _chosen({example.id for example in examples}, whole_share)
     for example in examples:
         prompt, completion = training_row(tokenizer, example.prompt, example.reply)
         if example.cut:
             completion = completion[:-end]
-        if first_tokens is not None and not _chosen(example.id, whole_share):
+        if first_tokens is not None and example.id not in whole:
             completion = completion[:first_tokens]
         room = max_length - len(prompt)
         if len(completion) > room:
@@ -50,9 +53,9 @@ def sft_rows(
     return rows, shortened
 
 
-def _chosen(id: str, share: float) -> bool:
-    """The same answer for the same row, `share` of the time."""
-    return int.from_bytes(hashlib.sha256(id.encode()).digest()[:4]) < share * 2**32
+def _chosen(ids: set[str], share: float) -> set[str]:
+    """A share of the rows, rounded up (a coin for each could leave none of a few), and nearly the same ones each time."""
+    return set(sorted(ids, key=lambda id: hashlib.sha256(id.encode()).digest())[: math.ceil(share * len(ids))])
 
 
 def dpo_rows(
