@@ -339,7 +339,7 @@ def test_killed_at_any_moment(zygote: Zygote, whole: Path, tmp_path: Path) -> No
     rng, delays = random.Random(0), list[float]()
     while True:
         pid = zygote.start(folder)
-        delays.append(rng.uniform(0.3, 1.5 + 0.5 * len(delays)))
+        delays.append(rng.uniform(0.3, 1.5 * 1.25 ** len(delays)))
         killer = threading.Timer(delays[-1], os.kill, (pid, signal.SIGKILL))  # a pid is free again only when waited for
         killer.start()
         said = zygote.says()

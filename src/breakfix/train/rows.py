@@ -54,7 +54,7 @@ def sft_rows(
 
 
 def _chosen(ids: set[str], share: float) -> set[str]:
-    """A share of the rows, rounded up (a coin for each could leave none of a few), and nearly the same ones each time."""
+    """A share of the rows, rounded up (a coin for each could leave none of a few); nearly the same ones each time."""
     return set(sorted(ids, key=lambda id: hashlib.sha256(id.encode()).digest())[: math.ceil(share * len(ids))])
 
 
