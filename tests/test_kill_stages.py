@@ -267,11 +267,12 @@ def replies(folder: Path) -> int:
     return sum(ended.values()) + sum(id not in ended for id, _ in under_way)
 
 
-TIMED = {"seconds", "started", "peak_mb", "steps_per_second", "cached", "tokens_in", "tokens_out"}
+TIMED = {"seconds", "started", "peak_mb", "cached", "tokens_in", "tokens_out", "loss"}
 
 
 def timeless(value: Any) -> Any:
-    """Without what depends on the clock, and on how much of the work the last process found done."""
+    """Without what depends on the clock, on how much of the work the last process found done, and on when it began: a
+    loss is logged as the mean over the steps since the last one, or since the start."""
     if isinstance(value, dict):
         return {key: timeless(item) for key, item in value.items() if key not in TIMED}
     return [timeless(item) for item in value] if isinstance(value, list) else value
