@@ -10,9 +10,11 @@ import json
 import os
 import re
 import resource
+import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Generator, Mapping
 from pathlib import Path
 from typing import Any
@@ -398,21 +400,22 @@ def test_a_run_folder_in_use_by_another_process(here: Path) -> None:
 
 
 @contextlib.contextmanager
-def small_disk(at: Path, size: str) -> Generator[Mapping[str, Any]]:
-    """A file system of that size at the folder, or (without the right to mount one) a limit on the size of a file.
-    Gives the options of the process that is to run there."""
-    at.mkdir()
-    mounted = (
-        os.geteuid() == 0
-        and not subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(at)], capture_output=True, check=False
-        ).returncode
-    )
+def small_disk(size: str) -> Generator[tuple[Path, Mapping[str, Any]]]:
+    """A folder with a file system of that size, or (without the right to mount one) a limit on the size of a file; and
+    the options of the process that is to run there. Not in tmp_path: a mount that a killed test run left behind would
+    be in the way of every later one."""
+    at = Path(tempfile.mkdtemp(prefix="breakfix-disk-"))
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(at)]
+    mounted = os.geteuid() == 0 and subprocess.run(mount, capture_output=True, check=False).returncode == 0
     try:
-        yield {} if mounted else {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))}
+        yield (
+            at,
+            {} if mounted else {"preexec_fn": lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))},
+        )
     finally:
         if mounted:
             subprocess.run(["umount", str(at)], check=True)
+        shutil.rmtree(at)
 
 
 def more_room(at: Path) -> None:
@@ -423,14 +426,14 @@ def more_room(at: Path) -> None:
 def test_a_full_disk_corrupts_nothing_and_the_run_goes_on(here: Path) -> None:
     suites = [{"name": "starter_dev", "limit": 200}]
     path = changed(here / "tiny.yaml", evaluate={"suites": suites}, hardware={"batch": 8}, name="small")
-    with small_disk(here / "disk", "640k") as options:
-        run = here / "disk" / "run"
+    with small_disk("640k") as (disk, options):
+        run = disk / "run"
         done = breakfix("evaluate", path, "--round", "0", "--run", run, cwd=here, **options)
         assert refused(done) == (
             f"{run}: no room left (disk, quota or file-size limit); nothing was corrupted, make room and start again"
         )
         assert call("status", str(run))[0] == 0  # it can be looked at as it is
-        more_room(here / "disk")
+        more_room(disk)
         with Ledger.open(run, write=False) as ledger:
             kept = {attempt.id: attempt for attempt in ledger.attempts()}
             assert [(row.name, row.finished) for row in ledger.stages()] == [("evaluate", False)]
@@ -447,15 +450,15 @@ def test_a_full_disk_corrupts_nothing_and_the_run_goes_on(here: Path) -> None:
 
 
 def test_a_full_disk_under_a_file_that_is_asked_for(here: Path) -> None:
-    with small_disk(here / "disk", "16k") as options:
+    with small_disk("16k") as (disk, options):
         if options:
             pytest.skip("mounting a small disk takes root")
-        (here / "disk" / "a.html").write_text("the report of yesterday")
-        done = breakfix("report", "runs/demo", "--html", "disk/a.html", cwd=here)
-        assert "disk/a.html: no room left" in refused(done)
-        assert (here / "disk" / "a.html").read_text() == "the report of yesterday"
-        assert [path.name for path in (here / "disk").iterdir()] == ["a.html"]
-        with (here / "disk" / "b").open("w") as file:
+        (disk / "a.html").write_text("the report of yesterday")
+        done = breakfix("report", "runs/demo", "--html", disk / "a.html", cwd=here)
+        assert "/a.html: no room left" in refused(done)
+        assert (disk / "a.html").read_text() == "the report of yesterday"
+        assert [path.name for path in disk.iterdir()] == ["a.html"]
+        with (disk / "b").open("w") as file:
             streams = {"capture_output": False, "stdout": file, "stderr": subprocess.PIPE}
             into = breakfix("schema", "report", cwd=here, **streams)
         assert into.returncode == 2
