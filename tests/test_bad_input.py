@@ -99,7 +99,20 @@ def state(run: Path) -> dict[str, Any]:
     ],
 )
 def test_a_mistake_in_the_config(here: Path, changes: dict[str, Any], said: str) -> None:
-    assert said in refused(breakfix("run", changed(here / "tiny.yaml", **changes), cwd=here))
+    """In this process, for there are many; those below are processes of their own."""
+    code, out, err = call("run", str(changed(here / "tiny.yaml", **changes)))
+    assert (code, out) == (2, "")
+    assert err.startswith("breakfix: ")
+    assert said in err
+    assert err.count("\n") == 1
+    assert not (here / "runs" / "tiny").exists()
+
+
+def test_a_key_that_is_not_known(here: Path) -> None:
+    path = changed(here / "tiny.yaml", train={"sft": {"epoch": 2}})
+    assert refused(breakfix("run", path, cwd=here)) == (
+        f"{path}: unknown key 'train.sft.epoch'; did you mean 'epochs'?"
+    )
     assert not (here / "runs" / "tiny").exists()
 
 
@@ -300,9 +313,9 @@ def test_rows_that_are_frozen_prompts_are_dropped_on_record_and_a_long_one_is_cu
     }
     run, data = curating(here, *frozen, long)
 
-    done = breakfix("curate", run, "--round", "1", cwd=here)
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"(?m)^decontamination:\n(  .*\n)*?  dropped: 5\n(  .*\n)*?  clean: yes$", done.stdout)
+    code, out, err = call("curate", str(run), "--round", "1")
+    assert code == 0, err
+    assert re.search(r"(?m)^decontamination:\n(  .*\n)*?  dropped: 5\n(  .*\n)*?  clean: yes$", out)
 
     with Ledger.open(run, write=False) as ledger:
         learnt = [row for name in ("sft", "dpo") for row in ledger.examples(round=1, dataset=name)]
@@ -316,7 +329,7 @@ def test_rows_that_are_frozen_prompts_are_dropped_on_record_and_a_long_one_is_cu
     length, kept = len(long["reply"]), 4 * 512  # characters for train.sft.max_length tokens
     line = len(data.read_text().splitlines())
     assert cuts == [{"where": f"{data}:{line}", "field": "reply", "before": length, "after": kept}]
-    assert re.search(r"(?m)^cut: 1$", done.stdout)
+    assert re.search(r"(?m)^cut: 1$", out)
     assert max(len(row.reply) for row in learnt) <= kept
 
 
