@@ -23,6 +23,8 @@ import pytest
 import yaml
 
 import tiny
+from breakfix import config
+from breakfix.errors import ConfigError
 from breakfix.ledger import Ledger
 from breakfix.suites import SUITES
 from conftest import Demo, breakfix, call, environment
@@ -255,6 +257,19 @@ def test_a_frozen_suite_is_no_training_source(here: Path) -> None:
     said = refused(breakfix("run", here / "bad.yaml", cwd=here))  # the last of them
     assert said.endswith("training on it would make its figures worthless; take it out")
     assert not (here / "runs" / "tiny").exists()
+
+
+def test_data_of_ones_own_may_have_a_dev_suites_name_but_not_a_frozen_ones(here: Path) -> None:
+    from breakfix.ready import check
+
+    for name in ("plain", "starter_dev"):
+        check(config.load(changed(here / "tiny.yaml", curate={"sources": [{"name": name, "path": "rows.jsonl"}]})))
+        with pytest.raises(ConfigError, match=rf"'{name}' is a dev suite, which is only measured; .*; take it out"):
+            check(config.load(changed(here / "tiny.yaml", curate={"sources": [{"name": name}]})))
+    for place in ({"path": "rows.jsonl"}, {"hub": "owner/xstest"}):
+        path = changed(here / "tiny.yaml", curate={"sources": [{"name": "xstest", **place}]})
+        with pytest.raises(ConfigError, match=r"'xstest' is a frozen suite, .*; give data of your own another name"):
+            check(config.load(path))
 
 
 def test_a_file_is_not_learnt_from_and_measured(here: Path) -> None:

@@ -212,3 +212,21 @@ def test_where_a_file_can_not_be_written() -> None:
     with pytest.raises(UserError, match=r"/dev/null/a.html: can't be written \(Not a directory\); give another path"):
         output.save(Path("/dev/null/a.html"), "x")
     assert issubclass(DiskFull, UserError)
+
+
+# ---- the latest run
+
+
+def test_the_latest_run_is_the_one_that_was_last_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite writes to its log first, and a report may be all that a finished run has written since."""
+    import os
+
+    from breakfix.cli.places import find
+
+    monkeypatch.chdir(tmp_path)
+    for at, name in enumerate(("a/ledger.db", "b/ledger.db", "c/ledger.db", "b/ledger.db-wal", "a/report.json")):
+        file = Path("runs", name)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
+        os.utime(file, (at, at))
+        assert find(None) == file.parent, name

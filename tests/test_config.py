@@ -60,13 +60,15 @@ def test_relative_paths_are_taken_from_the_folder_of_the_file(tmp_path: Path, mo
     text = """
         model: models/mine
         redteam: {helper: models/mine}
-        curate: {sources: [{name: a, path: rows.jsonl}, {name: b, path: ~/rows.jsonl}, {name: starter}]}
+        curate: {sources: [{name: a, path: rows.jsonl}, {name: b, path: ~/rows.jsonl}, {name: starter},
+                           {name: d, hub: models/mine}, {name: e, hub: owner/data}]}
         evaluate: {suites: [{name: c, path: /data/c.jsonl}]}
     """
     found = load(file(tmp_path, text))
     assert found.model == found.redteam.helper == str(tmp_path / "models" / "mine")
     rows = tmp_path / "rows.jsonl"
-    assert [source.path for source in found.curate.sources] == [rows, rows, None]
+    assert [source.path for source in found.curate.sources] == [rows, rows, None, None, None]
+    assert [source.hub for source in found.curate.sources][3:] == [str(tmp_path / "models" / "mine"), "owner/data"]
     assert found.evaluate.suites[0].path == Path("/data/c.jsonl")
 
 

@@ -330,12 +330,15 @@ def _absolute(config: Config, folder: Path) -> Config:
             return item
         return item.model_copy(update={"path": (folder / item.path.expanduser()).resolve()})
 
-    def model(name: str) -> str:
+    def local(name: str) -> str:  # of what may be a path, an asset's name or a hub id
         return str((folder / name).resolve()) if (folder / name).exists() else name
 
-    curate = config.curate.model_copy(update={"sources": tuple(map(fix, config.curate.sources))})
+    def source(item: Source) -> Source:
+        return fix(item) if item.hub is None else item.model_copy(update={"hub": local(item.hub)})
+
+    curate = config.curate.model_copy(update={"sources": tuple(map(source, config.curate.sources))})
     evaluate = config.evaluate.model_copy(update={"suites": tuple(map(fix, config.evaluate.suites))})
     helper = config.redteam.helper
-    redteam = config.redteam.model_copy(update={"helper": model(helper) if helper else None})
-    changes = {"curate": curate, "evaluate": evaluate, "redteam": redteam, "model": model(config.model)}
+    redteam = config.redteam.model_copy(update={"helper": local(helper) if helper else None})
+    changes = {"curate": curate, "evaluate": evaluate, "redteam": redteam, "model": local(config.model)}
     return config.model_copy(update=changes)

@@ -26,11 +26,12 @@ def check(config: Config) -> None:
     _check_suites(config)
     measured = {suite.path.resolve() for suite in config.evaluate.suites if suite.path}
     for source in config.curate.sources:
-        spec = SUITES.get(source.name)
-        if spec is not None and spec.split is not Split.TRAIN:
+        spec, own = SUITES.get(source.name), source.path is not None or source.hub is not None
+        if spec is not None and (spec.split is Split.FROZEN or (spec.split is Split.DEV and not own)):
+            mend = "give data of your own another name" if own else "take it out"
             raise ConfigError(
                 f"curate.sources: {source.name!r} is a {spec.split.value} suite, which is only measured; "
-                "training on it would make its figures worthless; take it out"
+                f"training on it would make its figures worthless; {mend}"
             )
         if source.path and source.path.resolve() in measured:
             raise ConfigError(f"curate.sources: {source.path} is also evaluated; a suite can't be trained on; split it")

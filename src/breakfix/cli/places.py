@@ -18,10 +18,16 @@ def find(run: Path | None) -> Path:
     """The run's folder; without one, the latest below runs/."""
     if run is not None:
         return run
-    ledgers = sorted(RUNS.glob("*/ledger.db"), key=lambda path: path.stat().st_mtime)
-    if not ledgers:
+    runs = [ledger.parent for ledger in RUNS.glob("*/ledger.db")]
+    if not runs:
         raise UserError("no run in runs/; give the folder of a run, or start one with `breakfix demo`")
-    return ledgers[-1].parent
+    return max(runs, key=_touched)
+
+
+def _touched(run: Path) -> float:
+    """When something was last written to a run. Rows go to the ledger's log first, and to ledger.db much later."""
+    files = (run / name for name in ("ledger.db", "ledger.db-wal", "report.json"))
+    return max(file.stat().st_mtime for file in files if file.is_file())
 
 
 def read(target: Path, run: Path | None) -> tuple[Config, Path]:
