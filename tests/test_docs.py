@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
+import tomllib
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -185,3 +189,19 @@ def test_every_attack_and_judge_has_its_row_in_papers() -> None:
         for path in (PACKAGE / folder).glob("*.py"):
             if path.stem != "__init__" and path.stem not in shared:
                 assert f"`{folder}/{path.name}`" in PAPERS, path.name
+
+
+def test_every_package_that_is_imported_is_declared_and_none_is_for_nothing() -> None:
+    """Some are wanted by others only where we use them: transformers reads a GGUF by gguf, TRL trains by accelerate."""
+    by_others = {"accelerate", "gguf", "safetensors", "tokenizers"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[><=\[;]", line)[0] for line in project["dependencies"]}
+    owners = packages_distributions()
+    imported: set[str] = set()
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            tops = {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"breakfix"}
+            imported |= {owners[top][0].lower().replace("_", "-") for top in tops}
+    assert imported == declared - by_others
