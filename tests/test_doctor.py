@@ -142,3 +142,30 @@ def test_one_failure_makes_the_exit_code_2(monkeypatch: pytest.MonkeyPatch, caps
     out = capsys.readouterr().out
     assert out.splitlines()[-2].split() == ["memory", "fail", "1.0", "GiB", "free", "of", "16.0"]
     assert out.splitlines()[-1].strip() == "→ free some"
+
+
+def write_group(folder: Path, files: dict[str, str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text)
+
+
+def test_a_containers_memory_limit_is_seen(tmp_path: Path) -> None:
+    """Version 2: a service within a slice that has the lower limit. 300 of its 700 bytes are cache that makes way."""
+    own, mounted = tmp_path / "own", tmp_path / "cgroup"
+    own.write_text("0::/slice/service\n")
+    stat = "anon 1\ninactive_file 300\n"
+    write_group(mounted / "slice" / "service", {"memory.max": "max\n", "memory.current": "5", "memory.stat": stat})
+    write_group(mounted / "slice", {"memory.max": "1000\n", "memory.current": "700\n", "memory.stat": stat})
+    write_group(mounted, {"memory.stat": stat})  # the root has no limit
+    assert list(doctor.cgroup_limits(own, mounted)) == [(600, 1000)]
+
+
+def test_a_containers_memory_limit_of_version_1(tmp_path: Path) -> None:
+    """The path is that outside the container; inside, the mount begins at the group itself."""
+    own, mounted = tmp_path / "own", tmp_path / "cgroup"
+    own.write_text("9:name=systemd:/\n4:cpu,memory:/docker/abc\n0::/\n")
+    write_group(mounted / "memory", {"memory.limit_in_bytes": "1000\n", "memory.usage_in_bytes": "1200\n",
+                                     "memory.stat": "total_inactive_file 0\n"})  # fmt: skip
+    assert list(doctor.cgroup_limits(own, mounted)) == [(0, 1000)]
+    assert list(doctor.cgroup_limits(tmp_path / "no", mounted)) == []

@@ -1,6 +1,7 @@
 """Where models and data come from: a name from data/assets.yaml, a path, or a hub id is turned into a path on disk.
 
-An asset is looked for in this order, and `Resolved.source` says which one served it:
+An asset is looked for in this order, and `Resolved.source` says which one served it (the hub's cache is "hub", too: it
+holds the hub's own snapshot):
 
     local      its files in the folder $BREAKFIX_DATA, with the pinned sha256
     hub cache  the Hugging Face hub's own cache on this machine (HF_HOME)

@@ -184,7 +184,48 @@ def _memory() -> tuple[int | None, int | None]:
     except ImportError:
         return None, None
     found = psutil.virtual_memory()
-    return found.available, found.total
+    limits = list(cgroup_limits(Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")))
+    available = min([found.available, *(free for free, _ in limits)])
+    return available, min([found.total, *(limit for _, limit in limits)])
+
+
+# limit, use, and what of the use is cache that makes way: version 2, version 1 (in its own folder)
+_CGROUP = {
+    "": ("memory.max", "memory.current", "inactive_file"),
+    "memory": ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+}
+
+
+def cgroup_limits(own: Path, mounted: Path) -> Iterator[tuple[int, int]]:
+    """(free, limit) bytes of the process's control group and of each group around it that has a limit.
+
+    `own`: the file that says which group the process is in (/proc/self/cgroup). In a container `mounted` may begin at
+    the process's own group instead of the machine's root; so that is looked at in any case.
+    """
+    try:
+        lines = own.read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:  # 4:memory:/a/b, or 0::/a/b
+        _, controllers, path = line.split(":", 2)
+        kind = "memory" if "memory" in controllers.split(",") else ""
+        if controllers and not kind:
+            continue
+        group = mounted / kind / path.lstrip("/")
+        for folder in [group, *(parent for parent in group.parents if parent.is_relative_to(mounted / kind))]:
+            found = _limit(folder, *_CGROUP[kind])
+            if found is not None:
+                yield found
+
+
+def _limit(folder: Path, limit: str, used: str, reclaimable: str) -> tuple[int, int] | None:
+    try:
+        most, now = int((folder / limit).read_text()), int((folder / used).read_text())
+        rows = (row.split() for row in (folder / "memory.stat").read_text().splitlines())
+        cache = next((int(n) for name, n in rows if name == reclaimable), 0)
+    except (OSError, ValueError):  # no such group here, or no limit ("max")
+        return None
+    return max(0, most - now + cache), most
 
 
 def _free(folder: Path) -> int | None:
