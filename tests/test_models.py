@@ -155,6 +155,66 @@ def test_a_model_is_known_by_what_decides_what_it_says_and_not_by_its_folder(fol
     assert weights_id("owner/name") == "owner/name"
 
 
+def write_gguf(path: Path) -> None:
+    """The tiny model as a GGUF, with one token more: its tokenizer's kind must have a merge."""
+    import gguf
+
+    net, vocabulary = tiny.model(), tiny.tokenizer().get_vocab()
+    net.resize_token_embeddings(len(vocabulary) + 1, mean_resizing=False)
+    config, writer = net.config, gguf.GGUFWriter(path, "llama")
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_feed_forward_length(config.intermediate_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(config.vocab_size)
+    writer.add_tokenizer_model("gpt2")
+    writer.add_token_list([*sorted(vocabulary, key=lambda token: vocabulary[token]), "ab"])
+    writer.add_token_types([3] * len(tiny.SPECIALS) + [1] * 257)
+    writer.add_token_merges(["a b"])
+    writer.add_eos_token_id(2)
+    writer.add_pad_token_id(0)
+    writer.add_chat_template(tiny.TEMPLATE)
+    names = {"model.layers": "blk", "model.embed_tokens": "token_embd", "model.norm": "output_norm",
+             "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm", "self_attn.o_proj": "attn_output",
+             "self_attn.": "attn_", "mlp.": "ffn_", "_proj": ""}  # fmt: skip
+    for name, tensor in net.state_dict().items():
+        if not name.startswith("lm_head"):
+            for ours, theirs in names.items():
+                name = name.replace(ours, theirs)
+            writer.add_tensor(name, tensor.numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def test_loading_and_converting_show_no_bars_and_conversion_is_said_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import hashlib
+
+    from tqdm.auto import tqdm
+
+    from breakfix.assets import Asset, resolve_asset
+    from breakfix.fetch import File
+    from breakfix.models.hf import HFModel
+
+    write_gguf(tmp_path / "small.gguf")
+    sha = hashlib.sha256((tmp_path / "small.gguf").read_bytes()).hexdigest()
+    asset = Asset("small", files=(File("small.gguf", sha),), prepare="gguf")
+    monkeypatch.setenv("BREAKFIX_DATA", str(tmp_path))
+    for said in ("dequantising small, once\n", ""):
+        found = resolve_asset(asset, cache=tmp_path / "cache")
+        small = HFModel.load(found.path, precision="fp32", threads=1)
+        assert capsys.readouterr() == ("", said)
+    assert next(small.generate([ask("ab")], Sampling(4)))[1].finish in ("stop", "length")
+    list(tqdm(range(3)))  # other people's bars are as they were
+    assert "3/3" in capsys.readouterr().err
+
+
 def test_a_missing_model_is_one_plain_line(tmp_path: Path) -> None:
     from breakfix.errors import AssetError
     from breakfix.models.hf import HFModel

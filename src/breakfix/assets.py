@@ -34,7 +34,21 @@ import yaml
 
 from breakfix.core import digest
 from breakfix.errors import AssetError, DiskFull
-from breakfix.fetch import Failed, File, Hub, Package, atomic, check, complete, download, extract, lock, snapshot, take
+from breakfix.fetch import (
+    Failed,
+    File,
+    Hub,
+    Package,
+    atomic,
+    check,
+    complete,
+    download,
+    extract,
+    lock,
+    snapshot,
+    take,
+    tell,
+)
 
 MODEL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")  # of a hub model that is not in the catalogue
 
@@ -72,6 +86,7 @@ def _gguf(source: Path, out: Path) -> None:
 # (the asset's file, the folder to make): the folder must appear whole or not at all.
 Prepare = Callable[[Path, Path], None]
 PREPARE: Mapping[str, Prepare] = {"gguf": _gguf}
+_PREPARING = {"gguf": "dequantising"}
 
 
 def resolve(name_or_path: str, *, offline: bool = False, progress: bool = True, cache: Path | None = None) -> Resolved:
@@ -144,7 +159,7 @@ def resolve_asset(
     tried: list[str] = []
     for label, serve in sources:
         try:
-            found = _ready(asset, serve(), root, prepare)
+            found = _ready(asset, serve(), root, prepare, progress)
         except Failed as why:
             tried.append(f"{label}: {why}")
         except OSError as error:
@@ -206,13 +221,15 @@ def _entry(asset: Asset, folder: Path) -> Path:
     return folder / asset.files[0].name if len(asset.files) == 1 else folder
 
 
-def _ready(asset: Asset, found: Resolved, root: Path, prepare: Mapping[str, Prepare]) -> Resolved:
+def _ready(asset: Asset, found: Resolved, root: Path, prepare: Mapping[str, Prepare], progress: bool) -> Resolved:
     """With the folder that `prepare` makes of the file, where the asset asks for it: made once, then found again."""
     if not asset.prepare or found.source == "hub":
         return found
     folder = root / f"{_home(asset, root).name}-{asset.prepare}"
     with lock(folder):
         if not folder.is_dir():
+            if progress:
+                tell(f"{_PREPARING.get(asset.prepare, 'preparing')} {asset.name}, once")
             prepare[asset.prepare](found.path, folder)
     return found._replace(path=folder)
 

@@ -243,6 +243,13 @@ def _size(folder: Path) -> int:
     return total
 
 
+def tell(line: str) -> None:
+    """A line on stderr about what takes its time."""
+    from rich.console import Console
+
+    Console(stderr=True, highlight=False).print(line, markup=False, soft_wrap=True)
+
+
 @contextlib.contextmanager
 def _bar(title: str, size: int) -> Generator[Callable[[int], None]]:
     """A progress bar on stderr, or one line where that is no terminal; nothing where the size is unknown (0)."""
@@ -254,7 +261,7 @@ def _bar(title: str, size: int) -> Generator[Callable[[int], None]]:
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        console.print(f"downloading {title} ({size / 1e6:.1f} MB)", highlight=False)
+        tell(f"downloading {title} ({size / 1e6:.1f} MB)")
         yield lambda done: None
         return
     columns = ("{task.description}", rich_progress.BarColumn(), rich_progress.DownloadColumn())

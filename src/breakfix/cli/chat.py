@@ -25,9 +25,9 @@ def chat(arguments: Arguments) -> int:
     """breakfix chat"""
     with output.to_stderr():
         path, config = locate(arguments.model)
-        from breakfix.cli.runs import open_quietly
+        from breakfix.cycle import open_hf
 
-        model = open_quietly(path, config)
+        model = open_hf(path, config)
     output.note(f"{model.id}; {HELP}")
     sampling = Sampling(max_new_tokens=arguments.max_new_tokens, temperature=arguments.temperature)
     for said in talk(model, _turns(), sampling, arguments.system):

@@ -14,7 +14,6 @@ from breakfix.cli.progress import watching
 
 if TYPE_CHECKING:
     from breakfix.config import Config
-    from breakfix.core import Model
     from breakfix.cycle import Cycle
     from breakfix.ledger import Ledger
 
@@ -93,17 +92,7 @@ def started(config: Config, folder: Path, *, data: bool = True) -> Generator[Cyc
     with watching() as watch, Ledger.open(folder.resolve(), create=True) as ledger:
         places.keep(config, folder)
         ledger.add_event(0, "run", "facts", facts(config))
-        yield Cycle(config, folder.resolve(), ledger, progress=watch, say=watch.say, open_model=open_quietly)
-
-
-def open_quietly(path: str, config: Config) -> Model:
-    """Load a model without the library's own progress bars."""
-    from transformers.utils import logging
-
-    from breakfix.cycle import open_hf
-
-    logging.disable_progress_bar()
-    return open_hf(path, config)
+        yield Cycle(config, folder.resolve(), ledger, progress=watch, say=watch.say)
 
 
 def write_reports(ledger: Ledger, folder: Path) -> dict[str, Any]:

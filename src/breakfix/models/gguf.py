@@ -12,6 +12,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from .quiet import no_bars
+
 NOTE = "Dequantised from a 4-bit GGUF ({name}): slightly worse than the original weights.\n"
 
 
@@ -23,14 +25,15 @@ def convert(gguf: Path, out: Path) -> Path:
     out.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(dir=out.parent, prefix=".gguf-"))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
-        )
-        if hasattr(model.config, "quantization_config"):
-            delattr(model.config, "quantization_config")
-        model.save_pretrained(work)
-        tokenizer.save_pretrained(work)
+        with no_bars():
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+            model = AutoModelForCausalLM.from_pretrained(
+                gguf.parent, gguf_file=gguf.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.float32
+            )
+            if hasattr(model.config, "quantization_config"):
+                delattr(model.config, "quantization_config")
+            model.save_pretrained(work)
+            tokenizer.save_pretrained(work)
         (work / "README.md").write_text(NOTE.format(name=gguf.name))
         if out.exists():
             return out

@@ -22,6 +22,7 @@ from .decode import decode
 from .identity import weights_id
 from .memory import out_of_memory
 from .packed import pack
+from .quiet import no_bars
 from .render import prompt_ids, stop_ids
 from .scoring import score_pairs
 
@@ -69,7 +70,8 @@ class HFModel:
         if adapter is not None:
             from peft import PeftModel
 
-            model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+            with no_bars():
+                model = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
         threads = threads or cores()
         torch.set_num_threads(threads)
         if torch.cuda.is_available():
@@ -140,10 +142,11 @@ def load_pretrained(path: str | Path) -> tuple[Any, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
-        model = AutoModelForCausalLM.from_pretrained(
-            str(path), trust_remote_code=False, use_safetensors=True, dtype=torch.float32
-        )
+        with no_bars():
+            tokenizer = AutoTokenizer.from_pretrained(str(path), trust_remote_code=False)
+            model = AutoModelForCausalLM.from_pretrained(
+                str(path), trust_remote_code=False, use_safetensors=True, dtype=torch.float32
+            )
     except (OSError, ValueError) as error:
         line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise AssetError(
