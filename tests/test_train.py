@@ -394,6 +394,19 @@ def test_the_last_loss_is_told_with_the_progress(folder: Path, tmp_path: Path) -
         assert [event.payload["step"] for event in ledger.events(1, "train", "sft")][:2] == [5, 10]
 
 
+def test_training_shows_no_bars_of_libraries(
+    folder: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    stage = Stage(folder, tmp_path / "run", "lora")
+    dpo = stage.config.train.dpo.model_copy(update={"enabled": True, "batch": 2})
+    stage.config = stage.config.model_copy(update={"train": stage.config.train.model_copy(update={"dpo": dpo})})
+    with Ledger.open(tmp_path / "run") as ledger:
+        ledger.add_examples(EXAMPLES, round=1, dataset="dpo")
+    assert stage.go()["dpo"]["steps"] == 4
+    assert capfd.readouterr() == ("", "")
+
+
 def test_the_same_rows_in_another_folder_are_trained_there(folder: Path, tmp_path: Path) -> None:
     """What is published is taken from the folder: a part of another one that is finished does not do."""
     stage = Stage(folder, tmp_path / "run", "lora")
