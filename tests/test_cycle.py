@@ -6,7 +6,9 @@ are small files of neutral rows in the public suites' own formats; no network is
 from __future__ import annotations
 
 import csv
+import io
 import json
+import re
 import shutil
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator
@@ -16,6 +18,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+from rich.console import Console
 
 import tiny
 from breakfix import config, starter
@@ -26,7 +29,7 @@ from breakfix.cycle import STAGES, Cycle, weights
 from breakfix.errors import LedgerError
 from breakfix.ledger import Ledger, StageRow
 from breakfix.models.fake import REFUSALS, Fake
-from breakfix.report import schema
+from breakfix.report import build, page, render, schema
 
 NAMES = ("harmbench_test_standard.answered", "xstest.vprr", "xstest.iprr", "plain.refused", "capability.accuracy",
          "asr.seen", "asr.held_out", "starter_dev.iprr", "starter_dev.vprr", "perplexity.own_answers")  # fmt: skip
@@ -300,6 +303,109 @@ def test_rows_that_were_edited_are_read_again(fixed: Path, tmp_path: Path) -> No
     assert {(0, "evaluate"), (0, "identify"), (1, "evaluate"), (1, "identify")} <= again
     assert not again & {(0, "redteam"), (1, "redteam")}
     assert sum(len(model.asked) for model in world.opened) == 4  # two rows, two rounds
+
+
+def changed(folder: Path, section: str, **changes: Any) -> dict[str, Any]:
+    """A section of the finished run's config with some changes; dots in names written as __."""
+    found = getattr(World(folder).config, section)
+    for name, value in changes.items():
+        part, _, last = name.rpartition("__")
+        inner = getattr(found, part) if part else found
+        inner = inner.model_copy(update={last: value})
+        found = found.model_copy(update={part: inner}) if part else inner
+    return {section: found}
+
+
+@pytest.mark.parametrize(
+    ("section", "changes", "stage"),
+    [
+        ("train", {"dpo__enabled": False}, "curate"),  # no pairs are made
+        ("train", {"sft__max_length": 300}, "curate"),  # texts are cut elsewhere
+        ("redteam", {"seen": ("direct", "role_play", "template")}, "curate"),  # other findings may be learnt from
+        ("curate", {"harmful": 30}, "identify"),  # a prescription is a part of it
+    ],
+)
+def test_a_setting_of_another_section_that_a_stage_reads(
+    fixed: Path, section: str, changes: dict[str, Any], stage: str
+) -> None:
+    """The inputs are what decides; with the setting alone changed they differ."""
+
+    def inputs(**more: Any) -> Any:
+        with Ledger.open(fixed / "run", write=False) as ledger:
+            cycle = Cycle(World(fixed, **more).config, fixed / "run", ledger)
+            return getattr(cycle, f"_{stage}")(1)[0]
+
+    assert inputs() == inputs() != inputs(**changed(fixed, section, **changes))
+
+
+def test_curation_made_anew_with_the_same_rows_asks_for_no_other_training(fixed: Path, tmp_path: Path) -> None:
+    with edited(fixed / "rows.jsonl", lambda rows: rows + b"\n\n"):
+        again, world = remade(fixed, tmp_path / "run")
+    assert again == {(1, "curate")}
+    assert all(model.asked == [] for model in world.opened)
+
+
+def test_files_that_were_moved_are_the_same_files(fixed: Path, tmp_path: Path) -> None:
+    sources = World(fixed).config.curate.sources
+    moved = sources[0].model_copy(
+        update={"path": Path(shutil.copy(fixed / "rows.jsonl", tmp_path / "elsewhere.jsonl"))}
+    )
+    again, _ = remade(fixed, tmp_path / "run", **changed(fixed, "curate", sources=(moved, *sources[1:])))
+    assert again == set()
+
+
+def test_a_new_version_of_an_attack_is_put(fixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from breakfix.redteam import ATTACKS, role_play
+
+    newer = type("RolePlay", (role_play.RolePlay,), {"version": 99})
+    monkeypatch.setitem(ATTACKS, "role_play", newer())
+    again, _ = remade(fixed, tmp_path / "run")
+    assert {(0, "redteam"), (1, "redteam")} <= again and (0, "evaluate") not in again
+
+
+def test_other_weights_of_the_helper_are_another_red_team(fixed: Path, tmp_path: Path) -> None:
+    with Ledger.open(fixed / "run", write=False) as ledger:
+        config = World(fixed, **changed(fixed, "redteam", helper=str(tiny.save(tmp_path / "helper")))).config
+        cycle = Cycle(config, fixed / "run", ledger)
+        before = cycle._redteam(0)[0]
+        moved = config.redteam.model_copy(update={"helper": str(tiny.save(tmp_path / "moved"))})
+        elsewhere = Cycle(config.model_copy(update={"redteam": moved}), fixed / "run", ledger)
+        assert elsewhere._redteam(0)[0] == before
+        tiny.save(tmp_path / "helper", seed=1)
+        assert cycle._redteam(0)[0] != before
+
+
+def test_a_wall_is_known_by_what_it_says(fixed: Path) -> None:
+    """A suite's row keeps its id and has another text: the training data has to be kept clear of that."""
+
+    def walls() -> Any:
+        with Ledger.open(fixed / "run", write=False) as ledger:
+            inputs = Cycle(World(fixed).config, fixed / "run", ledger)._curate(1)[0]
+            return inputs["walls"]
+
+    before = walls()
+    with edited(fixed / "harmbench.csv", lambda rows: rows.replace(b"a stolen owl", b"a stolen fox")):
+        assert walls() != before
+    assert walls() == before
+
+
+def test_suites_that_can_not_be_had_are_no_walls_and_the_report_says_so(fixed: Path, done: Ledger) -> None:
+    """Here StrongREJECT, Do-Not-Answer and HarmBench's validation rows; the others are files of the test's own."""
+    found = (done.finished(1, "curate") or {})["decontamination"]
+    assert [row["suite"] for row in found["not_checked"]] == ["harmbench_val", "strongreject", "do_not_answer"]
+    assert found["clean"] is None
+    document = build(done)
+    jsonschema.validate(document, schema())
+    assert document["rounds"][1]["data"]["decontamination"] == found
+    skipped = [row for row in document["rounds"][1]["skipped"] if row["stage"] == "curate"]
+    assert [(row["suite"], row["n"]) for row in skipped] == [(row["suite"], None) for row in found["not_checked"]]
+    shown = " ".join(page(document).split())
+    assert re.search(r">clean</th><td class=\"n\">not known<", shown)
+    assert "<code>strongreject</code>: training data was not checked against it (strongreject: no source" in shown
+    buffer = io.StringIO()
+    render(document, Console(file=buffer, width=120))
+    line = "training data was not checked against harmbench_val, strongreject, do_not_answer, which could not be had"
+    assert line in " ".join(buffer.getvalue().split())
 
 
 def test_a_larger_red_team_asks_only_what_is_new(fixed: Path, tmp_path: Path) -> None:

@@ -12,11 +12,12 @@ from __future__ import annotations
 import gc
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from . import assets, starter
-from .config import Config
+from .config import Config, Source, Suite
 from .core import Case, Judge, Model, Split, digest
 from .errors import AssetError, ConfigError, LedgerError
 from .judges.refusal import RefusalJudge
@@ -56,6 +57,7 @@ class Cycle:
         self._open = open_model or open_hf
         self._loaded: tuple[str, Model] | None = None
         self._walls: list[Case] | None = None
+        self._no_walls: list[dict[str, str]] = []  # suites that can't be had, and why
 
     # -- the order -------------------------------------------------------------------------------------------------
 
@@ -114,8 +116,8 @@ class Cycle:
 
         config, path = self.config, self.model_path(round)
         inputs = {
-            "evaluate": config.evaluate.model_dump(mode="json"),
-            "files": [contents(suite.path) for suite in config.evaluate.suites if suite.path],
+            "evaluate": config.evaluate.model_dump(mode="json", exclude={"suites"}),
+            "suites": [read(suite) for suite in config.evaluate.suites],
             **self._about(path),
         }
 
@@ -131,12 +133,16 @@ class Cycle:
         from .redteam.run import run
 
         config, path = self.config, self.model_path(round)
-        inputs = {"redteam": config.redteam.model_dump(mode="json"), **self._about(path)}
+        helper = self._helper_path()
+        inputs = {
+            "redteam": {**config.redteam.model_dump(mode="json"), "helper": weights(helper) if helper else None},
+            "attacks": attacks(config.redteam.seen, config.redteam.held_out),
+            **self._about(path),
+        }
 
         def make() -> dict[str, Any]:
-            helper = self._helper()
             return run(
-                config, self.ledger, self.model(path), self.judge, helper, round=round,
+                config, self.ledger, self.model(path), self.judge, self._load(helper) if helper else None, round=round,
                 cases=starter.cases(kind="harmful"), progress=self.progress,
             )  # fmt: skip
 
@@ -146,7 +152,8 @@ class Cycle:
         from . import identify
 
         found = [self._record(r, s) for r in range(round + 1) for s in ("evaluate", "redteam")]
-        inputs = {"gate": self.config.gate.model_dump(), "found": digest(found)}
+        harmful = self.config.curate.harmful  # prescriptions share out a part of it
+        inputs = {"gate": self.config.gate.model_dump(), "harmful": harmful, "found": digest(found)}
         return inputs, lambda: identify.run(self.config, self.ledger, round=round)
 
     def _curate(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
@@ -154,10 +161,13 @@ class Cycle:
 
         config, base = self.config, self.base_path()
         inputs = {
-            "curate": config.curate.model_dump(mode="json"),
-            "files": [contents(source.path) for source in config.curate.sources if source.path],
-            "pairs": config.train.dpo.max_pairs,
-            "walls": digest([case.id for case in self.walls()]),
+            "curate": config.curate.model_dump(mode="json", exclude={"sources"}),
+            "sources": [read(source) for source in config.curate.sources],
+            "pairs": config.train.dpo.max_pairs if config.train.dpo.enabled else 0,
+            "longest": config.train.sft.max_length,
+            "families": [config.redteam.seen, config.redteam.held_out],  # whose findings may be learnt from
+            "walls": digest([[c.id, c.source, c.prompt, dict(c.translations)] for c in self.walls()]),
+            "not_checked": [row["suite"] for row in self._no_walls],
             "found": digest(self.ledger.vulnerabilities(round=round - 1)),  # what of identify it reads: not the gate
             "earlier": [digest(self._record(r, "curate")) for r in range(1, round)],  # some of those rows come again
             **self._about(base),
@@ -166,7 +176,7 @@ class Cycle:
         def make() -> dict[str, Any]:
             return curate.run(
                 config, self.ledger, self.model(base), self.judge, round=round, walls=self.walls(),
-                progress=self.progress,
+                not_checked=self._no_walls, progress=self.progress,
             )  # fmt: skip
 
         return inputs, make
@@ -177,9 +187,10 @@ class Cycle:
         config, policy = self.config, self.model_path(round - 1)
         inputs = {
             "train": config.train.model_dump(mode="json"),
-            "curate": digest(self._record(round, "curate")),
+            "rows": {kind: self._rows(round, kind) for kind in ("sft", "dpo")},
             "policy": weights(policy),
             "seed": config.seed,
+            "precision": config.hardware.precision,
         }
 
         def make() -> dict[str, Any]:
@@ -237,9 +248,9 @@ class Cycle:
         self._loaded = None
         gc.collect()
 
-    def _helper(self) -> Model | None:
+    def _helper_path(self) -> str | None:
         name = self.config.redteam.helper
-        return self._load(str(assets.resolve(name).path)) if name else None
+        return str(assets.resolve(name).path) if name else None
 
     # -- what stages read ------------------------------------------------------------------------------------------
 
@@ -252,8 +263,7 @@ class Cycle:
                     loaded = load(suite, seed=self.config.seed)
                 except AssetError as error:
                     self.say(f"{suite.name} can't be had, so training data is not kept clear of it")
-                    text = f"Training data was not kept clear of {suite.name}, which could not be had: {error}"
-                    self.ledger.add_event(0, "curate", "note", {"text": text})
+                    self._no_walls.append({"suite": suite.name, "reason": str(error)})
                     continue
                 found |= {case.id: case for case in loaded.cases}
             self._walls = list(found.values())
@@ -265,8 +275,13 @@ class Cycle:
             raise LedgerError(f"round {round} {name} has not finished; `breakfix run` goes on from there")
         return record
 
+    def _rows(self, round: int, dataset: str) -> str:
+        """The digest of a round's training rows: curation made anew with the same rows asks for no other training."""
+        rows = self.ledger.examples(round=round, dataset=dataset)
+        return digest([[row.id, row.cut, row.rejected_cut] for row in rows])
+
     def _about(self, path: str) -> dict[str, Any]:
-        return {"model": weights(path), "judge": self.judge.name, "seed": self.config.seed,
+        return {"model": weights(path), "judge": self.judge.name, "seed": self.config.seed, "pack": pack(),
                 "precision": self.config.hardware.precision}  # fmt: skip
 
 
@@ -276,10 +291,38 @@ def trained(run: Path, record: Mapping[str, Any]) -> str:
     return str(path if path.is_dir() else run.joinpath(*path.parts[-3:]))
 
 
+def read(item: Source | Suite) -> dict[str, Any]:
+    """A source or suite as a stage reads it: its settings, and in place of its path what is there, wherever that is."""
+    local = item.path
+    if local is None and isinstance(item, Source) and item.hub is not None and Path(item.hub).expanduser().exists():
+        local = Path(item.hub).expanduser()
+    settings = item.model_dump(mode="json", exclude={"path", "hub"} if local is not None else set())
+    return settings if local is None else {**settings, "content": contents(local)}
+
+
 def contents(path: Path) -> str:
     """The digest of a file, or of a folder's files: rows that were changed since are other rows."""
     files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    return digest([hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
+    found: list[tuple[str, str]] = []
+    for file in files:
+        with file.open("rb") as stream:
+            name = file.relative_to(path).as_posix() if file != path else file.suffix
+            found.append((name, hashlib.file_digest(stream, "sha256").hexdigest()))
+    return digest(found)
+
+
+@cache
+def pack() -> str:
+    """The digest of the starter pack."""
+    return digest(starter.cases())
+
+
+def attacks(seen: Sequence[str], held_out: Sequence[str]) -> list[tuple[str, str, int]]:
+    """(name, family, version) of every attack of these families, also of installed packages."""
+    from .redteam import catalogue
+
+    used = [attack for attack in catalogue().values() if attack.family in (*seen, *held_out)]
+    return sorted((attack.name, attack.family, getattr(attack, "version", 1)) for attack in used)
 
 
 def open_hf(path: str, config: Config) -> Model:
@@ -296,9 +339,7 @@ def weights(path: str) -> str:
     return weights_id(path)
 
 
-def _walled(config: Config) -> Sequence[Any]:
-    from .config import Suite
-
+def _walled(config: Config) -> Sequence[Suite]:
     named = {suite.name: suite.model_copy(update={"limit": None}) for suite in config.evaluate.suites}
     for name, spec in SUITES.items():
         if spec.split is not Split.TRAIN:

@@ -64,13 +64,15 @@ def run(
     *,
     round: int,
     walls: Sequence[Case],
+    not_checked: Sequence[Mapping[str, str]] = (),
     progress: Progress,
     resolve: Callable[[str], Path] = _asset,
 ) -> dict[str, Any]:
     """Make the round's data from the pool and from what round - 1 found; returns the stage's record.
 
-    `base_model` is the untouched one, `walls` every dev and frozen case. Raises DataError where the data is not valid,
-    has no harmful or no harmless prompts, or still overlaps the walls at the end; AssetError.
+    `base_model` is the untouched one, `walls` every dev and frozen case that can be had, `not_checked` the suites that
+    can't ({suite, reason}): with such the data is not called clean, though nothing may overlap. Raises DataError where
+    the data is not valid, has no harmful or no harmless prompts, or still overlaps the walls at the end; AssetError.
     """
     here = _Round(config, ledger, base_model, judge, round, progress)
     longest = 4 * config.train.sft.max_length  # characters: about max_length tokens
@@ -84,6 +86,7 @@ def run(
     sft = [*rows, *replayed]
     here.rng("shuffle").shuffle(sft)
     _refuse_overlap(sft, clean)
+    clean.report |= {"clean": True if not not_checked else None, "not_checked": [dict(row) for row in not_checked]}
     named = {parent for row in (*sft, *(drop.example for drop in here.dropped)) for parent in row.parents}
     ledger.add_cases([prompt.case for prompt in gathered.prompts if prompt.case.id in named])  # ends of their lineage
     ledger.add_drops(here.dropped, round=round)
@@ -202,7 +205,6 @@ def _replies(here: _Round, kind: str, batch: Sequence[Prompt], at: int) -> dict[
 def _refuse_overlap(rows: Sequence[Example], clean: Decontaminate) -> None:
     """The last look before anything is learnt: the prompts of the finished set against the walls."""
     left = {o.row: o for o in clean.overlaps([_prompt_only(row) for row in rows])}
-    clean.report["clean"] = not left
     if left:
         first = next(iter(left.values()))
         row = rows[first.row].parents[0] if rows[first.row].parents else rows[first.row].id

@@ -119,9 +119,12 @@ def _weakness(v: dict[str, Any]) -> str:
 
 
 def _skipped(rounds: list[dict[str, Any]]) -> list[Text]:
-    """Each skipped suite once: it is skipped for the same reason in every round."""
-    seen = dict.fromkeys((s["suite"], s["reason"]) for one in rounds for s in one["skipped"] if s["suite"])
-    return [
-        Text(one_line(f"skipped {suite}: {reason.removeprefix(f'{suite}: ')}"), style="yellow")
-        for suite, reason in seen
-    ]
+    """Each skipped suite once: it is skipped for the same reason in every round. Where training data could not be
+    checked against it either, that is said, and the reason is not given twice."""
+    rows = [s for one in rounds for s in one["skipped"] if s["suite"]]
+    seen = dict.fromkeys((s["suite"], s["reason"]) for s in rows if s["stage"] != "curate")
+    lines = [f"skipped {suite}: {reason.removeprefix(f'{suite}: ')}" for suite, reason in seen]
+    unchecked = dict.fromkeys(s["suite"] for s in rows if s["stage"] == "curate")
+    if unchecked:
+        lines.append(f"training data was not checked against {', '.join(unchecked)}, which could not be had")
+    return [Text(one_line(line), style="yellow") for line in lines]

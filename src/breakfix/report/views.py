@@ -169,7 +169,20 @@ def composition(document: Json) -> list[Json]:
         "decontamination": "Overlap with test suites",
         "own_replies": "The untouched model's own answers",
     }
-    return [{"title": title, "rows": _side_by_side([data[part] for data in found])} for part, title in titles.items()]
+    shown = [{**data, "decontamination": _overlap(data["decontamination"])} for data in found]
+    return [{"title": title, "rows": _side_by_side([data[part] for data in shown])} for part, title in titles.items()]
+
+
+def _overlap(record: Json) -> Json:
+    """The record of decontamination in words: `clean` is not known where a suite could not be had."""
+    words: Json = {}
+    if "clean" in record:
+        words["clean"] = "not known" if record["clean"] is None else record["clean"]
+    if "not_checked" in record:
+        words["not_checked"] = [row["suite"] for row in record["not_checked"]] or "nothing"
+    if "pairs" in record:
+        words["pairs"] = [f"{pair['row']} ({pair['rule']}: {pair['wall']})" for pair in record["pairs"]] or "none"
+    return {**record, **words}
 
 
 def training(document: Json) -> list[Json]:
@@ -238,7 +251,10 @@ def skips(document: Json) -> list[Json]:
     rows: dict[tuple[str, str, str], list[tuple[str, int | None]]] = {}
     for one in document["rounds"]:
         for skip in one["skipped"]:
-            at = (skip["stage"], skip["suite"], skip["reason"])
+            reason = skip["reason"]
+            if skip["stage"] == "curate":
+                reason = f"training data was not checked against it ({reason})"
+            at = (skip["stage"], skip["suite"], reason)
             rows.setdefault(at, []).append((round_name(one["index"]), skip["n"]))
     return [{"stage": k[0], "suite": k[1], "reason": k[2], "rounds": rounds} for k, rounds in rows.items()]
 
