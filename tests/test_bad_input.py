@@ -330,7 +330,8 @@ def test_rows_that_are_frozen_prompts_are_dropped_on_record_and_a_long_one_is_cu
 
     code, out, err = call("curate", str(run), "--round", "1")
     assert code == 0, err
-    assert re.search(r"(?m)^decontamination:\n(  .*\n)*?  dropped: 5\n(  .*\n)*?  clean: yes$", out)
+    # not "yes": some suites are not here, and nobody could look
+    assert re.search(r"(?m)^decontamination:\n(  .*\n)*?  dropped: 5\n(  .*\n)*?  clean: –$", out)
 
     with Ledger.open(run, write=False) as ledger:
         learnt = [row for name in ("sft", "dpo") for row in ledger.examples(round=1, dataset=name)]

@@ -397,8 +397,6 @@ def test_suites_that_can_not_be_had_are_no_walls_and_the_report_says_so(fixed: P
     document = build(done)
     jsonschema.validate(document, schema())
     assert document["rounds"][1]["data"]["decontamination"] == found
-    skipped = [row for row in document["rounds"][1]["skipped"] if row["stage"] == "curate"]
-    assert [(row["suite"], row["n"]) for row in skipped] == [(row["suite"], None) for row in found["not_checked"]]
     shown = " ".join(page(document).split())
     assert re.search(r">clean</th><td class=\"n\">not known<", shown)
     assert "<code>strongreject</code>: training data was not checked against it (strongreject: no source" in shown

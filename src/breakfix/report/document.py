@@ -105,7 +105,7 @@ def _round(ledger: Ledger, index: int, stages: Sequence[StageRow]) -> Json:
         "data": _data(ledger, index, records.get("curate")),
         "train": None if trained is None else {k: _brief(trained[k]) for k in _TRAINING if trained.get(k)},
         "gate": None if identified is None else identified.get("gate"),
-        "skipped": _skipped(evaluated, attacked, records.get("curate", {})),
+        "skipped": _skipped(evaluated, attacked),
     }
 
 
@@ -153,12 +153,9 @@ def _data(ledger: Ledger, index: int, record: Json | None) -> Json | None:
     return {**{name: record.get(name, {}) for name in _DATA}, "dropped": dropped or record.get("dropped", [])}
 
 
-def _skipped(evaluated: Json, attacked: Json, curated: Json) -> list[Json]:
-    """What was not measured, and why: suites (n is null), suites that the training data could not be checked against
-    (stage curate), and attacks that could not be put to a case (n of them)."""
+def _skipped(evaluated: Json, attacked: Json) -> list[Json]:
+    """What was not measured, and why: suites (n is null), and attacks that could not be put to a case (n of them)."""
     suites = [{"stage": "evaluate", **row, "n": None} for row in evaluated.get("skipped", [])]
-    missing: list[Json] = curated.get("decontamination", {}).get("not_checked", [])
-    suites += [{"stage": "curate", **row, "n": None} for row in missing]
     reasons = dict(attacked.get("skipped", {}))
     if attacked.get("unrun"):
         reasons["not run: the budget was spent"] = attacked["unrun"]

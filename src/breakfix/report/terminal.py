@@ -12,6 +12,7 @@ from rich.text import Text
 
 from breakfix.report.headlines import HEADLINES, Headline, figure, interval
 from breakfix.report.plain import one_line
+from breakfix.report.views import not_checked
 
 SHOWN = 5  # vulnerabilities, the gravest ones
 _GAP = 3  # characters between columns
@@ -119,12 +120,11 @@ def _weakness(v: dict[str, Any]) -> str:
 
 
 def _skipped(rounds: list[dict[str, Any]]) -> list[Text]:
-    """Each skipped suite once: it is skipped for the same reason in every round. Where training data could not be
-    checked against it either, that is said, and the reason is not given twice."""
-    rows = [s for one in rounds for s in one["skipped"] if s["suite"]]
-    seen = dict.fromkeys((s["suite"], s["reason"]) for s in rows if s["stage"] != "curate")
+    """Each skipped suite once: it is skipped for the same reason in every round. Then the suites that training data
+    could not be checked against; the reason is the same again."""
+    seen = dict.fromkeys((s["suite"], s["reason"]) for one in rounds for s in one["skipped"] if s["suite"])
     lines = [f"skipped {suite}: {reason.removeprefix(f'{suite}: ')}" for suite, reason in seen]
-    unchecked = dict.fromkeys(s["suite"] for s in rows if s["stage"] == "curate")
-    if unchecked:
-        lines.append(f"training data was not checked against {', '.join(unchecked)}, which could not be had")
+    missing = dict.fromkeys(row["suite"] for one in rounds for row in not_checked(one))
+    if missing:
+        lines.append(f"training data was not checked against {', '.join(missing)}, which could not be had")
     return [Text(one_line(line), style="yellow") for line in lines]

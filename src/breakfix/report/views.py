@@ -247,16 +247,23 @@ def _history(vulnerability: Json, indices: Sequence[int]) -> list[Json | None]:
 
 
 def skips(document: Json) -> list[Json]:
-    """What was not measured: {stage, suite, reason, rounds: [(name, n)]}; a reason once, with its rounds."""
+    """What was not measured, or not checked against: {stage, suite, reason, rounds: [(name, n)]}; a reason once, with
+    its rounds."""
     rows: dict[tuple[str, str, str], list[tuple[str, int | None]]] = {}
     for one in document["rounds"]:
         for skip in one["skipped"]:
-            reason = skip["reason"]
-            if skip["stage"] == "curate":
-                reason = f"training data was not checked against it ({reason})"
-            at = (skip["stage"], skip["suite"], reason)
+            at = (skip["stage"], skip["suite"], skip["reason"])
             rows.setdefault(at, []).append((round_name(one["index"]), skip["n"]))
+        for row in not_checked(one):
+            at = ("curate", row["suite"], f"training data was not checked against it ({row['reason']})")
+            rows.setdefault(at, []).append((round_name(one["index"]), None))
     return [{"stage": k[0], "suite": k[1], "reason": k[2], "rounds": rounds} for k, rounds in rows.items()]
+
+
+def not_checked(one: Json) -> list[Json]:
+    """The suites that a round's training data could not be checked against: {suite, reason}."""
+    data: Json = one["data"] or {}
+    return data.get("decontamination", {}).get("not_checked", [])
 
 
 def times(document: Json) -> list[Json]:
