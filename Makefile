@@ -4,7 +4,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+# as breakfix.cli sets it, for tests and benchmarks
 export OMP_WAIT_POLICY ?= passive
+export GOMP_SPINCOUNT ?= 20000
 
 .PHONY: setup demo test slow lint bench clean
 
