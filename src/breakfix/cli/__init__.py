@@ -69,7 +69,7 @@ def _drop_output() -> None:
 
 
 def _wait_briefly() -> None:
-    """How torch's threads wait for each other, before torch is loaded: spin for some 50 µs, then sleep. Sleeping at once
+    """How torch's threads wait for each other, set before it loads: spin for some 50 µs, then sleep. Sleeping at once
     makes every small operation ten times slower (a training step by a quarter); spinning for long starves who shares
     the cores."""
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")

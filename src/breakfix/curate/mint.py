@@ -40,7 +40,9 @@ def harmful(
     dropped: list[Dropped] = []
     for i, prompt in enumerate(prompts):
         if verdicts[i].label == "full":
-            rows.append(prompt.example(chosen[i], prompt.rejected or _broken(prompt, replies)))
+            broken = None if prompt.rejected else _broken(prompt, replies)
+            said = broken.text if broken else prompt.rejected
+            rows.append(prompt.example(chosen[i], said, rejected_cut=broken.cut if broken else None))
         else:
             whose = "its own reply" if prompt.reply else "the composed safe answer"
             dropped.append(prompt.drop(STEP, f"{whose} was judged {verdicts[i].label}, not a full refusal"))
@@ -81,12 +83,12 @@ def _why_not(label: str, given: bool) -> str:
     return f"{whose} was judged {label}, not an answer"
 
 
-def _broken(prompt: Prompt, replies: Mapping[str, Reply]) -> str | None:
+def _broken(prompt: Prompt, replies: Mapping[str, Reply]) -> Reply | None:
     """The untouched model's own reply to a harmful request, if it is one."""
     reply = replies.get(prompt.case.id)
-    if reply is None or reply.label != "none" or prompt.case.hazard in NEVER_ASKED:
+    if reply is None or reply.label != "none" or not reply.text or prompt.case.hazard in NEVER_ASKED:
         return None
-    return reply.text or None
+    return reply
 
 
 def _refusal(prompt: Prompt, rng: random.Random) -> str | None:

@@ -29,7 +29,8 @@ from ..config import Config, Hardware
 from ..core import Example
 from ..models.hf import cores, load_pretrained
 from ..models.precision import probe
-from .preflight import check_first_loss, check_rows
+from ..models.render import training_row
+from .preflight import check_first_loss, check_rows, check_template
 from .rows import dpo_rows, sft_rows
 from .trainers import Dpo, Sft
 
@@ -56,6 +57,9 @@ def fit(kind: str, config: Config, policy: Path, examples: Sequence[Example], ou
     else:
         rows, shortened = dpo_rows(tokenizer, examples, settings.max_length, config.train.dpo.completion_tokens)
         preflight = {"rows": len(rows)}
+        pairs = [example for example in examples if example.rejected is not None]
+        whole = [training_row(tokenizer, example.prompt, example.reply) for example in pairs]
+        check_template(tokenizer, pairs, [[*row.prompt, *row.completion] for row in whole])
     lora = _lora(config) if config.train.method == "lora" else None
     watch = _Watch(log)
     with warnings.catch_warnings():
