@@ -372,7 +372,7 @@ def test_a_reply_that_the_budget_cut_is_marked_so(ledger: Ledger, jsonl: Path) -
     rows = list(ledger.examples(round=1, dataset="sft"))
     assert {row.cut for row in rows if row.kind != "harmful"} == {True}
     assert {row.cut for row in rows if row.kind == "harmful"} == {False}
-    assert {row.rejected_cut for row in rows if row.kind == "harmful"} == {True}  # what it said itself
+    assert {row.rejected_cut for row in rows if row.kind == "harmful" and row.rejected} == {True}  # what it said itself
 
 
 def test_a_reply_that_ends_with_the_budget_was_not_cut(ledger: Ledger, jsonl: Path) -> None:
