@@ -18,7 +18,7 @@ from breakfix.curate.base import Prompt
 
 MOST_EXTRA = 0.2  # prescriptions add at most this share to the twins, and to the plain rows
 KIND_OF = {"harmful": "harmful", "twins": "twin", "plain": "plain"}  # the prescription's word → our kind
-Cell = tuple[str, str]  # (hazard, family; the family only where there is no hazard)
+Cell = tuple[str, str]  # (hazard, source), or ("", family)
 Boost = Mapping[tuple[str, str], float]  # (hazard, language; "" is any) → rows prescribed
 
 
@@ -75,15 +75,15 @@ def order(
     """All prompts, so ordered that any first part is balanced: always the language, and in it the cell, that is
     furthest behind its weight.
 
-    Languages weigh as much as they have prompts; the cells of a language (its hazards, or families where there is no
-    hazard) the square root of theirs, so that neither a rich hazard nor a poor one drowns; and what is prescribed is
-    added to a cell's share of `n`. Within a cell: what was not `used` in
-    earlier rounds comes first, and of that the twins of `prefer` (harmful case ids); else as drawn.
+    Languages weigh as much as they have prompts; the cells of a language (each source's part of a hazard, or families
+    where there is no hazard) the square root of theirs, so that neither the rich nor the poor drown; and what is
+    prescribed for a hazard is added to its cells' share of `n`. Within a cell: what was not `used` in earlier rounds
+    comes first, and of that the twins of `prefer` (harmful case ids); else as drawn.
     """
     cells: dict[str, dict[Cell, list[Prompt]]] = defaultdict(lambda: defaultdict(list))
     for prompt in prompts:
         hazard = prompt.case.hazard
-        cells[prompt.case.language][hazard, "" if hazard else prompt.case.family].append(prompt)
+        cells[prompt.case.language][hazard, prompt.case.source if hazard else prompt.case.family].append(prompt)
     for language in sorted(cells):
         for key in sorted(cells[language]):
             rng.shuffle(cells[language][key])
@@ -113,11 +113,12 @@ def _weights(
     size = {language: sum(map(len, inside.values())) for language, inside in cells.items()}
     total, weights = sum(size.values()), dict[tuple[str, Cell], float]()
     for language, inside in cells.items():
+        hazards = Counter(hazard for hazard, _ in inside)
         roots = {key: math.sqrt(len(inside[key])) for key in inside}
         for key in inside:
             share = n * size[language] / total * roots[key] / sum(roots.values())
             asked = boost.get((key[0], language), 0) + boost.get((key[0], ""), 0) * size[language] / total
-            weights[language, key] = share + asked if n else 1.0
+            weights[language, key] = share + asked / hazards[key[0]] if n else 1.0
     languages = {language: sum(weights[language, key] for key in inside) for language, inside in cells.items()}
     return languages, weights
 
