@@ -137,6 +137,21 @@ def test_dpo_begins_at_ln_2(folder: Path, tmp_path: Path) -> None:
         check_first_loss(0.9)
 
 
+def test_a_wider_model_gets_a_lower_rate_and_a_given_one_is_kept() -> None:
+    from transformers import LlamaConfig
+
+    from breakfix.config import parse
+    from breakfix.train.fit import RATES, learning_rate
+
+    def rate(width: int, **sft: Any) -> float:
+        model = type("M", (), {"config": LlamaConfig(hidden_size=width, num_attention_heads=2)})
+        return learning_rate("sft", parse({"train": {"sft": sft}}), model)
+
+    assert rate(32) == rate(576) == RATES["sft", "lora"]
+    assert rate(3072) == pytest.approx(RATES["sft", "lora"] * 0.2732, rel=1e-3)  # (576 / 3072) ** 0.775
+    assert rate(3072, learning_rate=1e-5) == 1e-5
+
+
 def test_rows_end_the_turn_unless_the_reply_was_cut(folder: Path) -> None:
     from breakfix.models.hf import load_pretrained
     from breakfix.models.render import turn_end

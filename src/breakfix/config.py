@@ -91,7 +91,7 @@ class Lora(Section):
 
 
 class Sft(Section):
-    """Supervised fine-tuning. `learning_rate` None: by method."""
+    """Supervised fine-tuning. `learning_rate` None: by method and the model's width."""
 
     enabled: bool = True
     learning_rate: float | None = Field(default=None, gt=0)

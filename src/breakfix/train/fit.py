@@ -1,7 +1,7 @@
 """One fit by TRL: SFT or DPO, LoRA or all weights. This file knows TRL's options; nothing else does.
 
-Automatic learning rates are for models of about 0.1-1 B parameters on a CPU budget of hundreds of steps; LoRA wants
-about ten times the rate of full fine-tuning ("LoRA without regret").
+Automatic learning rates are what dev runs on a 135M model found for hundreds of steps (LOG, 2026-11-25). They fall with
+the model's width as was measured for Llama ("LoRA Without Regret", Thinking Machines 2025): width ** -0.775.
 """
 # pyright: basic, reportPrivateImportUsage=false
 # (trl, peft and datasets are half untyped and export lazily)
@@ -35,7 +35,8 @@ from .rows import dpo_rows, sft_rows
 from .trainers import Dpo, Sft
 
 Log = Callable[[int, int, dict[str, float]], None]
-RATES = {("sft", "lora"): 5e-4, ("sft", "full"): 4e-5, ("dpo", "lora"): 1e-4, ("dpo", "full"): 2e-6}
+RATES = {("sft", "lora"): 2e-3, ("sft", "full"): 4e-5, ("dpo", "lora"): 1e-4, ("dpo", "full"): 2e-6}  # at WIDTH
+WIDTH, FALL = 576, 0.775
 KEPT = ("loss", "grad_norm", "learning_rate", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected",
         "mean_token_accuracy", "entropy")  # fmt: skip
 
@@ -82,7 +83,7 @@ def fit(kind: str, config: Config, policy: Path, examples: Sequence[Example], ou
         "shortened": [{"id": s.id, "lost": s.lost} for s in shortened],
         "steps": trainer.state.global_step,
         "seconds": seconds,
-        "learning_rate": settings.learning_rate or RATES[kind, config.train.method],
+        "learning_rate": learning_rate(kind, config, model),
         "loss": {"first": losses[0] if losses else None, "last": losses[-1] if losses else None},
         "preflight": preflight,
         "trl": _version(),
@@ -107,7 +108,7 @@ def _trainer(kind: str, config: Config, model: Any, tokenizer: Any, rows: Any, l
     warmup = config.train.sft.warmup_ratio if kind == "sft" else 0.05
     common: dict[str, Any] = {
         "output_dir": str(out),
-        "learning_rate": settings.learning_rate or RATES[kind, config.train.method],
+        "learning_rate": learning_rate(kind, config, model),
         "num_train_epochs": settings.epochs,
         "per_device_train_batch_size": settings.batch,
         "max_length": None,
@@ -145,6 +146,13 @@ def _trainer(kind: str, config: Config, model: Any, tokenizer: Any, rows: Any, l
         precompute_ref_batch_size=2 * dpo.batch,
     )
     return Dpo(model=model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora)
+
+
+def learning_rate(kind: str, config: Config, model: Any) -> float:
+    """The config's, else that of the method, lower for wider models (never higher for narrower ones)."""
+    settings = config.train.sft if kind == "sft" else config.train.dpo
+    width = model.config.get_text_config().hidden_size
+    return settings.learning_rate or RATES[kind, config.train.method] * min(1.0, (WIDTH / width) ** FALL)
 
 
 def in_bf16(hardware: Hardware) -> bool:
