@@ -41,14 +41,20 @@ class Demo:
         shutil.copytree(self.folder / "runs", to / "runs")
         return to / "runs" / "demo"
 
+    @property
+    def decision(self) -> str:
+        """What the gate said of round 2."""
+        return self.err.split()[-1]
+
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
     """`breakfix demo`, run once: two rounds on a tiny model that was taught to decline whatever it is asked.
 
     The real demo's model and sizes would take half an hour, so its config is replaced; everything else is the command
-    as it is. The model declines everything, so harm is nil, over-refusal is a vulnerability (V1), nothing gets better
-    in two tiny rounds (STALLED), and with a gate of open doors it passes.
+    as it is. The model declines everything, so harm is nil, over-refusal is a vulnerability (V1), and with a gate of
+    open doors it passes. Two tiny rounds hardly move it: FAIL or STALLED, by the last digits of the machine's floats
+    (`decision`).
     """
     folder = tmp_path_factory.mktemp("demo")
     tiny.save(folder / "tiny", says=SAYS)

@@ -24,6 +24,7 @@ import pytest
 import tiny
 from breakfix import __version__, config
 from breakfix.cli.commands import COMMANDS
+from breakfix.cli.runs import CODES as CODES_OF_DECISIONS
 from breakfix.config import Config
 from breakfix.ledger import Ledger
 from breakfix.report import schema
@@ -126,7 +127,8 @@ def test_the_example_of_demo_ran(demo: Demo) -> None:
         *(f"round 0: {stage}" for stage in ("evaluate", "redteam", "identify")),
         *(f"round {n}: {stage}" for n in (1, 2) for stage in ("curate", "train", "evaluate", "redteam", "identify")),
     ]
-    assert lines[-1] == "the cycle is complete; the gate's decision on round 2: STALLED"
+    assert demo.decision in ("FAIL", "STALLED")
+    assert lines[-1] == f"the cycle is complete; the gate's decision on round 2: {demo.decision}"
 
 
 def test_the_example_of_init_runs_and_so_does_what_it_says_next(tmp_path: Path, monkeypatch: Any) -> None:
@@ -155,13 +157,14 @@ def test_where_stdout_carries_json_it_is_pure(here: Path, name: str) -> None:
 # ---- run, demo, stages ------------------------------------------------------------------------------------------
 
 
-def test_exit_codes_say_pass_fail_and_stalled(here: Path) -> None:
-    """Of the same finished run: after two rounds without progress, after one, and with a gate that all may pass."""
+def test_exit_codes_say_pass_fail_and_stalled(here: Path, demo: Demo) -> None:
+    """Of the same finished run: after two rounds, after one, and with a gate that all may pass."""
+    assert CODES_OF_DECISIONS == {"PASS": 0, "FAIL": 10, "STALLED": 11}
     said = "the cycle is complete; the gate's decision on round"
     code, out, err = call("run", "my-run.yaml")
-    assert code == 11
-    assert "gate, round 2: STALLED" in out
-    assert err.endswith(f"{said} 2: STALLED\n")
+    assert code == CODES_OF_DECISIONS[demo.decision]
+    assert f"gate, round 2: {demo.decision}" in out
+    assert err.endswith(f"{said} 2: {demo.decision}\n")
     code, _, err = call("run", "my-run.yaml", "--rounds", "1")
     assert code == 10
     assert err.endswith(f"{said} 1: FAIL\n")
@@ -175,16 +178,16 @@ def test_exit_codes_say_pass_fail_and_stalled(here: Path) -> None:
     assert err.endswith(f"round 1: the gate passes\n{said} 1: PASS\n")
 
 
-def test_a_run_that_is_finished_says_so_and_does_nothing_again(here: Path) -> None:
+def test_a_run_that_is_finished_says_so_and_does_nothing_again(here: Path, demo: Demo) -> None:
     code, _, err = call("run", "runs/demo")
-    assert code == 11
+    assert code == CODES_OF_DECISIONS[demo.decision]
     told = [line for line in err.splitlines() if line.startswith("round ")]
     assert len(told) == 13
     assert all(line.endswith(", done before") for line in told)
 
 
-def test_json_of_a_run_is_the_report(here: Path) -> None:
-    document = strict(ok("run", "my-run.yaml", "--json", code=11))
+def test_json_of_a_run_is_the_report(here: Path, demo: Demo) -> None:
+    document = strict(ok("run", "my-run.yaml", "--json", code=CODES_OF_DECISIONS[demo.decision]))
     jsonschema.validate(document, schema())
     assert document == strict((here / "runs" / "demo" / "report.json").read_text())
 
@@ -200,7 +203,7 @@ def test_a_run_whose_folder_was_moved_goes_on(here: Path, demo: Demo) -> None:
     hidden = there.rename(demo.folder / "hidden")
     try:
         assert "round 2: evaluate, done before" in call("evaluate", "runs/demo", "--round", "2")[2]
-        assert call("run", "runs/demo")[0] == 11
+        assert call("run", "runs/demo")[0] == CODES_OF_DECISIONS[demo.decision]
     finally:
         hidden.rename(there)
 
@@ -301,13 +304,13 @@ def _interrupt() -> dict[str, Any]:
     raise KeyboardInterrupt
 
 
-def test_report_is_a_table_in_words(here: Path) -> None:
+def test_report_is_a_table_in_words(here: Path, demo: Demo) -> None:
     out = ok("report", "runs/demo")
     assert re.search(r"untouched +round 1 +round 2\n", out)
     assert re.search(
         r"↓ Safe prompts refused +\d+\.\d % \(\d+\.\d to \d+\.\d\)", out.replace("\N{NO-BREAK SPACE}", " ")
     )
-    assert "gate, round 2: STALLED" in out
+    assert f"gate, round 2: {demo.decision}" in out
     assert re.search(r"(?m)^vulnerabilities: \d+ open", out)
     assert re.search(r"(?m)^  V\d+ (Refuses|Answers) .+: \d", out)
     assert re.search(r"(?m)^skipped xstest: no source could serve it", out)
