@@ -18,37 +18,78 @@ Formulas, choices and sources: docs/design/010-statistics.md.
 """
 
 from breakfix.stats.agreement import kappa, mean_absolute_error
-from breakfix.stats.base import LEVEL, Z, as_json, effective_n, from_json, nothing, undefined, wilson
+from breakfix.stats.arms import difference, fisher
+from breakfix.stats.base import LEVEL, Z, as_json, complement, effective_n, from_json, nothing, undefined, wilson
 from breakfix.stats.confusion import Confusion
 from breakfix.stats.corrected import better_than_a_coin, corrected_rate, weighted
+from breakfix.stats.decide import Decision, if_unscored_were, not_inferior, under
 from breakfix.stats.krippendorff import krippendorff_alpha
-from breakfix.stats.multiple import holm
+from breakfix.stats.multiple import benjamini_hochberg, holm
 from breakfix.stats.pairs import flips, mcnemar, paired_difference
-from breakfix.stats.power import detectable_drop
+from breakfix.stats.permutation import paired_permutation, stratified_permutation
+from breakfix.stats.power import (
+    cases_for_width,
+    cases_per_arm,
+    cases_to_clear,
+    detectable_change,
+    detectable_drop,
+    pairs_needed,
+)
 from breakfix.stats.rates import clustered_rate, mean, rate
+from breakfix.stats.safety import (
+    asr_per_attempt,
+    asr_per_case,
+    band,
+    defect,
+    defect_rate,
+    jailbreak_defect,
+    strongreject,
+)
 
 __all__ = [
     "LEVEL",
     "Confusion",
+    "Decision",
     "Z",
     "as_json",
+    "asr_per_attempt",
+    "asr_per_case",
+    "band",
+    "benjamini_hochberg",
     "better_than_a_coin",
+    "cases_for_width",
+    "cases_per_arm",
+    "cases_to_clear",
     "clustered_rate",
+    "complement",
     "corrected_rate",
+    "defect",
+    "defect_rate",
+    "detectable_change",
     "detectable_drop",
+    "difference",
     "effective_n",
+    "fisher",
     "flips",
     "from_json",
     "holm",
+    "if_unscored_were",
+    "jailbreak_defect",
     "kappa",
     "krippendorff_alpha",
     "mcnemar",
     "mean",
     "mean_absolute_error",
+    "not_inferior",
     "nothing",
     "paired_difference",
+    "paired_permutation",
+    "pairs_needed",
     "rate",
+    "stratified_permutation",
+    "strongreject",
     "undefined",
+    "under",
     "weighted",
     "wilson",
 ]

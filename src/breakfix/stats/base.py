@@ -32,20 +32,30 @@ def wilson(share: float, n: float) -> tuple[float, float]:
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
+def items(share: float, width: float) -> float:
+    """The n of which Wilson's interval has this width; inf for width 0, 0 for 1 or more.
+
+    With v = 4 p (1 - p), u = z^2 / n and w the squared width: (1 - w) u^2 + (v - 2 w) u - w = 0.
+    """
+    w = width * width
+    if w == 0 or w >= 1:
+        return math.inf if w == 0 else 0.0
+    b = 4 * share * (1 - share) - 2 * w
+    return Z * Z * 2 * (1 - w) / (math.sqrt(b * b + 4 * (1 - w) * w) - b)
+
+
 def effective_n(share: Estimate) -> float:
-    """Of how many independent items Wilson's interval would be as wide as this one; at most n.
+    """How many independent items would give an interval as wide as this one; at most n.
 
     n itself for `rate`; fewer for attempts that cluster in cases. inf where the bounds are the value: known exactly.
-    From the width w and v = 4 p (1 - p), with u = z^2 / n: (1 - w^2) u^2 + (v - 2 w^2) u - w^2 = 0.
     """
-    w = (share.high - share.low) ** 2
-    if w == 0:
-        return math.inf
-    if w >= 1:
-        return 0.0
-    b = 4 * share.value * (1 - share.value) - 2 * w
-    u = (math.sqrt(b * b + 4 * (1 - w) * w) - b) / (2 * (1 - w))
-    return min(float(share.n), Z * Z / u)
+    n = items(share.value, share.high - share.low)
+    return n if math.isinf(n) else min(float(share.n), n)
+
+
+def complement(share: Estimate) -> Estimate:
+    """1 - share: what was not refused, of what was refused."""
+    return Estimate(1 - share.value, 1 - share.high, 1 - share.low, share.n, share.unscored)
 
 
 def percentiles(draws: Iterable[float]) -> tuple[float, float]:
