@@ -27,10 +27,11 @@ def page(document: dict[str, Any], redaction: Redaction | None = None) -> str:
     Write it as UTF-8. UserError for an unknown level of redaction.
     """
     shown = document if redaction is None else redacted(document, redaction)
-    return _environment().get_template("page.html.j2").render(_context(shown))
+    return environment().get_template("page.html.j2").render(_context(shown))
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
+    """Templates of data/report; whatever they print is cleaned and escaped."""
     environment = Environment(
         loader=PackageLoader("breakfix", "data/report"),
         autoescape=True,
