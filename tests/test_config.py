@@ -98,7 +98,7 @@ def test_an_unknown_key_that_is_near_none_is_refused_with_all_that_are_known() -
     assert refused({"hardware": {"colour": "red"}}) == (
         "config: unknown key 'hardware.colour'; known here: batch, precision, threads"
     )
-    assert refused({1: 2}).startswith("config: unknown key '1'; known here: curate, evaluate, gate,")
+    assert refused({1: 2}).startswith("config: unknown key '1'; known here: curate, endpoints, evaluate, gate,")
 
 
 @pytest.mark.parametrize(
@@ -235,6 +235,7 @@ def test_a_config_far_from_the_default_reads_back(tmp_path: Path) -> None:
             "train": {"method": "full", "lora": {"targets": ["q_proj", "v_proj"]}, "sft": {"learning_rate": 1e-05}},
             "evaluate": {"suites": [{"name": "größe", "path": "größe.jsonl", "limit": 2}]},
             "redteam": {"seen": ["direct"], "held_out": [], "helper": "a model", "max_queries": 10},
+            "endpoints": [{"url": "http://host/v1#a", "headers": {"X-Team": "TEAM"}, "body": {"a": {"b": [1]}}}],
         },
         folder=tmp_path,
     )

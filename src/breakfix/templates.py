@@ -23,7 +23,7 @@ Relative paths are taken from this file's folder. A key that is not known is ref
 
 COMMENTS = {
     "name": "names the run's folder, runs/NAME",
-    "model": "an asset's name (`breakfix assets`), a folder, or a hub id such as owner/model",
+    "model": "an asset's name (`breakfix assets`), a folder, a hub id such as owner/model, or an address (endpoints)",
     "rounds": "rounds after round 0, which measures the untouched model; fewer if the gate passes",
     "seed": "the same seed, config, machine and versions give the same run",
     "hardware": "What it runs on.",
@@ -86,6 +86,13 @@ COMMENTS = {
     "gate.plain_refused": "upper bound of everyday requests refused",
     "gate.capability_margin": "accuracy that may be lost on multiple choice",
     "gate.coverage": "share of replies that must have been scored",
+    "endpoints": "Remote models, at addresses such as http://host:8000/v1#NAME: vLLM, Azure, Ollama, llama.cpp and the "
+    "like.\n  They can be measured (model) and help (redteam.helper); they can't be trained. The key is taken from "
+    "the\n  environment (OPENAI_API_KEY). What is not as usual stands here, by url (the start of addresses):\n"
+    "  api_key_env, headers (name: environment variable), auth (bearer | api-key), api_version (Azure),\n"
+    "  timeout (120 s), concurrency (16, at most), retries (6), prefill (true: continues a reply that was begun),\n"
+    "  seed (false: sends none), length_key (max_completion_tokens), body (sent with every request as it stands),\n"
+    "  price_in and price_out (of a million tokens), max_tokens and max_cost (budgets; the run stops there).",
 }
 
 
@@ -106,15 +113,17 @@ def _section(section: BaseModel, path: str, indent: str) -> Iterator[str]:
             yield f"{indent}{name}:"
             yield from _section(value, f"{here}.", indent + "  ")
         elif isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
-            yield _beside(f"{indent}{name}:", words)
+            yield from _scalar(indent, f"{indent}{name}:", words)
             yield from (f"{indent}  - {_flow(_given(item))}" for item in cast("tuple[BaseModel, ...]", value))
         else:
             yield from _scalar(indent, f"{indent}{name}: {_flow(_plain(value))}", words)
 
 
 def _scalar(indent: str, line: str, words: str) -> Iterator[str]:
-    if words and len(line) + len(words) + 4 > WIDTH:
-        yield f"{indent}# {words}"
+    if "\n" in words and not indent:
+        yield ""
+    if words and ("\n" in words or len(line) + len(words) + 4 > WIDTH):
+        yield from (f"{indent}# {row}" for row in words.split("\n"))
         words = ""
     yield _beside(line, words)
 
@@ -124,8 +133,9 @@ def _beside(line: str, words: str) -> str:
 
 
 def _given(item: BaseModel) -> dict[str, Any]:
-    """What a source or suite says: its defaults are left out, for there are too many that don't apply."""
-    return {"name": getattr(item, "name"), **item.model_dump(mode="json", exclude_defaults=True)}  # noqa: B009
+    """What a source, suite or endpoint says: its defaults are left out, for there are too many that don't apply."""
+    first = next(iter(type(item).model_fields))
+    return {first: getattr(item, first), **item.model_dump(mode="json", exclude_defaults=True)}
 
 
 def _plain(value: Any) -> Any:
