@@ -176,6 +176,17 @@ class Redteam(Section):
     max_queries: int | None = Field(default=None, ge=1)
 
 
+class Judges(Section):
+    """Who judges a run's replies: one judge of refusals (`breakfix judges` lists them), or a panel of several."""
+
+    refusal: str = Field(default="refusal", min_length=1)
+    panel: tuple[str, ...] = Field(default=(), description="several judges instead of one, the cheap one first")
+    mode: Literal["cascade", "vote"] = Field(
+        default="cascade", description="of the panel: the next where one can't tell, or the majority of all"
+    )
+    model: str | None = Field(default=None, description="the model that rubrics are put to")
+
+
 class Endpoint(Section):
     """How the remote models at an address are asked; see models/endpoint.py.
 
@@ -231,6 +242,7 @@ class Config(Section):
     train: Train = Train()
     evaluate: Evaluate = Evaluate()
     redteam: Redteam = Redteam()
+    judges: Judges = Judges()
     gate: Gate = Gate()
     endpoints: tuple[Endpoint, ...] = ()
 
@@ -374,5 +386,8 @@ def _absolute(config: Config, folder: Path) -> Config:
     evaluate = config.evaluate.model_copy(update={"suites": tuple(map(fix, config.evaluate.suites))})
     helper = config.redteam.helper
     redteam = config.redteam.model_copy(update={"helper": local(helper) if helper else None})
-    changes = {"curate": curate, "evaluate": evaluate, "redteam": redteam, "model": local(config.model)}
+    asked = config.judges.model
+    judges = config.judges.model_copy(update={"model": local(asked) if asked else None})
+    parts = {"curate": curate, "evaluate": evaluate, "redteam": redteam, "judges": judges}
+    changes = {**parts, "model": local(config.model)}
     return config.model_copy(update=changes)
