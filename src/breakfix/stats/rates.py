@@ -92,12 +92,11 @@ def mean(
     if not scored:
         return nothing(unscored)
     middle = math.fsum(scored) / len(scored)
-    least, greatest = within or (-math.inf, math.inf)
-    if min(scored) < least or max(scored) > greatest:
-        raise ValueError(f"values from {min(scored):g} to {max(scored):g}: expected {least:g} to {greatest:g}")
+    if within and not within[0] <= min(scored) <= max(scored) <= within[1]:
+        raise ValueError(f"values from {min(scored):g} to {max(scored):g}: expected {within[0]:g} to {within[1]:g}")
     if within and min(scored) == max(scored):
         others = wilson(0.0, len(scored))[1]
-        low, high = middle - others * (middle - least), middle + others * (greatest - middle)
+        low, high = middle - others * (middle - within[0]), middle + others * (within[1] - middle)
     elif len(scored) == 1:
         low = high = math.nan
     elif method == "t":
@@ -106,7 +105,8 @@ def mean(
         raise ValueError("a bootstrap needs a random generator")
     else:
         low, high = _bootstrap([(value, 1) for value in scored], rng, draws)
-    low, high = (min(greatest, max(least, bound)) for bound in (low, high))
+    if within:
+        low, high = max(within[0], low), min(within[1], high)
     return Estimate(middle, low, high, len(scored), unscored)
 
 
