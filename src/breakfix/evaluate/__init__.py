@@ -56,6 +56,7 @@ def run(
         ledger.add_event(round, STAGE, "skipped", row)
     for suite in loaded:
         ledger.add_cases(suite.cases)
+        ledger.add_event(round, STAGE, "cases", {"suite": suite.name, "cases": [case.id for case in suite.cases]})
         if suite.split is Split.FROZEN:
             ledger.add_look(suite.name, round=round, model=model.id)
     asked = _ask(config, ledger, model, judge, round, loaded, progress)
