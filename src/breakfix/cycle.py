@@ -12,7 +12,7 @@ from __future__ import annotations
 import gc
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from . import assets, starter
 from .config import Config, Source, Suite
 from .core import Case, Judge, Model, Split, digest
 from .errors import AssetError, ConfigError, LedgerError
-from .judges.refusal import RefusalJudge
+from .judges.catalogue import Opener, of_run
 from .ledger import Ledger
 from .ready import check
 from .suites import SUITES, Loaded, load
@@ -53,7 +53,6 @@ class Cycle:
     ) -> None:
         self.config, self.run_folder, self.ledger = config, run, ledger
         self.progress, self.say = progress, say
-        self.judge: Judge = RefusalJudge()
         self._open = open_model or open_hf
         self._loaded: tuple[str, Model] | None = None
         self._walls: list[Case] | None = None
@@ -108,6 +107,15 @@ class Cycle:
         for r, s in before:
             if self.ledger.finished(r, s) is None:
                 raise LedgerError(f"round {round} {name} needs round {r} {s}, which has not finished; run that first")
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The judge of `config.judges`, built when a stage first needs it. A model of its own stays in memory."""
+
+        def model(name: str) -> Model:
+            return self._load(str(assets.resolve_model(name, "judges.model").path))
+
+        return of_run(self.config.judges, Opener(model, open_embedder))
 
     # -- the stages: (inputs that identify the work, how to do it) -------------------------------------------------
 
@@ -331,6 +339,13 @@ def open_hf(path: str, config: Config) -> Model:
 
     hardware = config.hardware
     return HFModel.load(path, precision=hardware.precision, threads=hardware.threads, batch=hardware.batch)
+
+
+def open_embedder() -> Any:
+    """The sentence-embedding model that classifiers were fitted on."""
+    from .models.embed import ASSET, Embedder
+
+    return Embedder.load(assets.resolve(ASSET).path)
 
 
 def weights(path: str) -> str:

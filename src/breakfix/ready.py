@@ -14,15 +14,17 @@ from .suites import SUITES, load
 
 
 def check(config: Config) -> None:
-    """Attack families, suites, every row of the user's files, and that nothing measured is a training source.
+    """Attack families, judges, suites, every row of the user's files, and that nothing measured is a training source.
 
     Raises ConfigError, DataError (file, line, what is wrong).
     """
     from .curate.sources import check_files
+    from .judges.catalogue import members
     from .redteam import catalogue
     from .redteam.plan import split_families
 
     split_families(list(catalogue().values()), config.redteam.seen, config.redteam.held_out)
+    members(config.judges)
     _check_suites(config)
     measured = {suite.path.resolve() for suite in config.evaluate.suites if suite.path}
     for source in config.curate.sources:

@@ -50,7 +50,7 @@ def _run(argv: Sequence[str]) -> int:
     except SystemExit as done:  # argparse after --help and --version
         code = int(done.code or 0)
     else:
-        code = call.command.function()(call.arguments)
+        code = call.function()(call.arguments)
     if sys.stdout is not None:  # pyright: ignore[reportUnnecessaryComparison] - it is, where it was closed (>&-)
         sys.stdout.flush()
     return code

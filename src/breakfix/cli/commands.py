@@ -36,7 +36,8 @@ class Argument:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """`target` is "module:function" below breakfix.cli. Every example runs in the tests."""
+    """`target` is "module:function" below breakfix.cli. Every example runs in the tests. `children`: sub-commands, with
+    names of their own; without one of them the command itself is meant."""
 
     name: str
     help: str
@@ -44,6 +45,7 @@ class Command:
     target: str
     arguments: tuple[Argument, ...] = ()
     more: str = ""
+    children: tuple[Command, ...] = ()
 
     def function(self) -> Function:
         module, _, name = self.target.partition(":")
@@ -54,6 +56,11 @@ class Command:
 class Call:
     command: Command
     arguments: Arguments
+
+    def function(self) -> Function:
+        """Of the sub-command, if one was given."""
+        given = getattr(self.arguments, "sub", None)
+        return next((child for child in self.command.children if child.name == given), self.command).function()
 
 
 def _arg(*names: str, **options: Any) -> Argument:
@@ -87,6 +94,15 @@ _RUN = _arg("run", metavar="RUN", nargs="?", type=Path, help="a run's folder (de
 _FOLDER = _arg("--run", metavar="FOLDER", type=Path, help="the run's folder (default: runs/NAME of the config)")
 _ROUNDS = _arg(
     "--rounds", metavar="N", type=_positive, help="rounds after the untouched model's (default: the config's)"
+)
+_JUDGE = _arg("--judge", metavar="NAME", required=True, help="a judge's name, as `breakfix judges` lists them")
+_ASKED = _arg("--model", metavar="MODEL", help="the model that a rubric is put to")
+_AT = _arg("--round", metavar="N", type=_natural, help="one round (default: all)")
+_LEVEL = _arg(
+    "--redaction",
+    metavar="LEVEL",
+    default="public",
+    help="what is shown of prompts and replies: public nothing (default), team the first words, full all",
 )
 _GATE = "Exit code: 0 the gate passes, 10 it fails, 11 the rounds no longer improve the model."
 _STAGES = {
@@ -163,12 +179,7 @@ _ALL = (
         (
             _RUN,
             _JSON,
-            _arg(
-                "--redaction",
-                metavar="LEVEL",
-                default="public",
-                help="what is shown of prompts and replies: public nothing (default), team the first words, full all",
-            ),
+            _LEVEL,
             _arg("--html", metavar="FILE", type=Path, help="write the HTML report there"),
         ),
     ),
@@ -194,6 +205,70 @@ _ALL = (
         "breakfix assets",
         "tools:assets",
         (_arg("--fetch", metavar="NAME", help="download it now"), _JSON),
+    ),
+    Command(
+        "judges",
+        "the judges, and how far each agrees with people",
+        "breakfix judges",
+        "judges:overview",
+        (_JSON,),
+        "Words that name a set of labels: pyrit-refusal, pyrit-objective, pyrit-severity.",
+        (
+            Command(
+                "calibrate",
+                "measure a judge against people's labels, and keep the result on its card",
+                "breakfix judges calibrate labels.jsonl --judge refusal",
+                "judges:calibrate",
+                (
+                    _arg("labels", metavar="LABELS", help="JSON lines, a sheet (CSV), or the name of a set"),
+                    _JUDGE,
+                    _ASKED,
+                    _arg("-o", "--output", metavar="FILE", type=Path, help="the card to write (default: your own)"),
+                    _JSON,
+                ),
+                'A line: {"prompt": ..., "response": ..., "label": "full"}; perhaps category, language, source, model.',
+            ),
+            Command(
+                "card",
+                "a judge's card: accuracy, kappa, F1, by category and language, on which labels",
+                "breakfix judges card refusal",
+                "judges:card",
+                (_arg("name", metavar="NAME", help="a judge's name"), _JSON),
+            ),
+            Command(
+                "run",
+                "judge rows of prompt and response",
+                "breakfix judges run refusal rows.jsonl --json",
+                "judges:run",
+                (
+                    _arg("name", metavar="NAME", help="a judge's name"),
+                    _arg("rows", metavar="ROWS", help="JSON lines with prompt and response; - reads stdin"),
+                    _ASKED,
+                    _arg("--json", action="store_true", help="one JSON object a line, in the rows' order"),
+                ),
+            ),
+            Command(
+                "rejudge",
+                "judge a run's stored replies anew; no target model runs",
+                "breakfix judges rejudge runs/demo --judge refusal",
+                "judges:rejudge",
+                (_RUN, _JUDGE, _ASKED, _AT, _JSON),
+            ),
+            Command(
+                "sheet",
+                "replies of a run for a person to label, as CSV",
+                "breakfix judges sheet runs/demo -n 20 -o sheet.csv",
+                "judges:sheet",
+                (
+                    _RUN,
+                    _arg("-o", "--output", metavar="FILE", type=Path, help="write the CSV there (default: stdout)"),
+                    _arg("-n", metavar="N", type=_positive, default=60, help="rows (%(default)s)"),
+                    _AT,
+                    _LEVEL,
+                ),
+                "Fill in the column label, then: breakfix judges calibrate FILE --judge NAME.",
+            ),
+        ),
     ),
     Command(
         "trace",
@@ -245,14 +320,25 @@ def _refuse_unknown(argv: Sequence[str]) -> None:
             f"no command {first!r}; {_hint(first, COMMANDS, 'breakfix ') or '`breakfix --help` lists them'}"
         )
     else:
-        known = ["--help", *(name for argument in COMMANDS[first].arguments for name in argument.names)]
-        for word in (word.partition("=")[0] for word in argv[1:] if word.startswith("--")):
-            if word == "--":
-                return
-            if word not in known:
-                options = [name for name in known if name.startswith("--")]
-                hint = _hint(word, options) or f"see `breakfix {first} --help`"
-                raise UsageError(f"`breakfix {first}` has no option {word!r}; {hint}")
+        command, words, said = COMMANDS[first], argv[1:], first
+        if command.children and words and not words[0].startswith("-"):
+            children = {child.name: child for child in command.children}
+            if words[0] not in children:
+                near = _hint(words[0], children, f"breakfix {first} ") or f"known: {', '.join(children)}"
+                raise UsageError(f"`breakfix {first}` has no command {words[0]!r}; {near}")
+            command, words, said = children[words[0]], words[1:], f"{first} {words[0]}"
+        _refuse_options(command, words, said)
+
+
+def _refuse_options(command: Command, words: Sequence[str], said: str) -> None:
+    known = ["--help", *(name for argument in command.arguments for name in argument.names)]
+    for word in (word.partition("=")[0] for word in words if word.startswith("--")):
+        if word == "--":
+            return
+        if word not in known:
+            options = [name for name in known if name.startswith("--")]
+            hint = _hint(word, options) or f"see `breakfix {said} --help`"
+            raise UsageError(f"`breakfix {said}` has no option {word!r}; {hint}")
 
 
 _ROOT = ("-h", "--help", "--version")
@@ -275,8 +361,14 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     root.add_argument("--version", action="version", version=f"breakfix {__version__}")
-    children = root.add_subparsers(title="commands", dest="command", metavar="COMMAND", required=True)
-    for command in COMMANDS.values():
+    _add(root, COMMANDS.values(), "commands", "command")
+    return root
+
+
+def _add(to: argparse.ArgumentParser, commands: Iterable[Command], title: str, dest: str) -> None:
+    """Sub-parsers of `to`; one of them is required unless `to` is a command itself."""
+    children = to.add_subparsers(title=title, dest=dest, metavar="COMMAND", required=dest == "command")
+    for command in commands:
         child = children.add_parser(
             command.name,
             help=command.help,
@@ -287,4 +379,5 @@ def parser() -> argparse.ArgumentParser:
         )
         for argument in command.arguments:
             child.add_argument(*argument.names, **argument.options)
-    return root
+        if command.children:
+            _add(child, command.children, "sub-commands", "sub")

@@ -77,12 +77,28 @@ class Attempts(Database):
         return [one for some in found for one in some if one.attempt in wanted]
 
     def add_verdict(self, attempt_id: str, verdict: Verdict) -> None:
-        """Judge an attempt again: adds to what was said, never replaces it. LedgerError if there is no such attempt."""
-        if self.attempt(attempt_id) is None:
-            raise LedgerError(f"{attempt_id}: no such attempt in {self.folder}; add the attempt first")
+        """For more than one, `add_verdicts` is far cheaper."""
+        self.add_verdicts([(attempt_id, verdict)])
+
+    def add_verdicts(self, given: Sequence[tuple[str, Verdict]]) -> None:
+        """Judge attempts again: adds to what was said, never replaces it. All of them or, if this raises, none.
+
+        LedgerError if there is no such attempt.
+        """
+        ids = [id for id, _ in given]
+        there = {row.id for row in self.by_ids(select(_ATTEMPTS.id), _ATTEMPTS.id, ids)}
+        if missing := [id for id in ids if id not in there]:
+            raise LedgerError(f"{missing[0]}: no such attempt in {self.folder}; add the attempt first")
         with self.writing() as connection:
-            rows = [{"attempt": attempt_id, "body": encode(verdict)}]
+            rows = [{"attempt": id, "body": encode(verdict)} for id, verdict in given]
             self.add_keyed(connection, tables.verdicts, rows, within=())
+
+    def later_verdicts(self) -> dict[str, list[Verdict]]:
+        """Attempt's id → the verdicts that were added later, oldest first; attempts without one are left out."""
+        found: dict[str, list[Verdict]] = {}
+        for row in self.pages(select(_VERDICTS.seq, _VERDICTS.attempt, _VERDICTS.body), _VERDICTS.seq):
+            found.setdefault(row.attempt, []).append(decode(Verdict, row.body))
+        return found
 
     def verdicts(self, attempt_id: str) -> list[Verdict]:
         """Those that were added later, oldest first; the attempt holds its own."""

@@ -1,0 +1,309 @@
+"""breakfix judges: the list, cards, calibrating, judging rows, re-judging a run, and the sheet for people."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from breakfix.cli import output, places
+from breakfix.cli.commands import Arguments
+from breakfix.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from breakfix.core import Judge, Model, Verdict
+    from breakfix.judges.ask import Row
+    from breakfix.judges.catalogue import Entry
+
+YES_NO = ("accuracy", "kappa", "f1", "sensitivity", "specificity")
+SCALE = ("mae", "alpha")
+ROW = ("prompt", "response", "request", "reference", "category", "language", "expect")
+AT_ONCE = 64  # rows judged and printed together
+
+
+# ---- the list, and cards -----------------------------------------------------------------------------------------
+
+
+def overview(arguments: Arguments) -> int:
+    """breakfix judges"""
+    from breakfix.judges import card as cards_of
+    from breakfix.judges.catalogue import catalogue, version
+
+    known, cards = catalogue(), cards_of.cards()
+    rows: list[dict[str, Any]] = []
+    for entry in known.values():
+        now = version(entry)
+        calibrations = cards.pop(entry.name, [])
+        best = cards_of.best(calibrations, now) if now else _latest(calibrations)
+        rows.append(_listed(entry, now, best))
+    for name, calibrations in cards.items():  # of judges with a name that holds what to open
+        best = _latest(calibrations)
+        measures = best["measures"] if best else ""
+        rows.append({"name": name, "version": best and best["judge"], "measures": measures, "what": "measured here",
+                     "needs_model": False, "card": _brief(best)})  # fmt: skip
+    if arguments.json:
+        output.as_json(rows)
+        return 0
+    output.table(
+        ("name", "measures", "model", "what, and its best card"),
+        [
+            (r["name"], r["measures"], "yes" if r["needs_model"] else "no", f"{r['what']}\n{_worth(r['card'])}")
+            for r in rows
+        ],
+    )
+    print("also: guard/KIND:MODEL; rubric/FILE.md; A+B (B where A can't tell). Cards: breakfix judges card NAME")
+    return 0
+
+
+def _listed(entry: Entry, now: str | None, best: dict[str, Any] | None) -> dict[str, Any]:
+    return {
+        "name": entry.name,
+        "version": now or (best and best["judge"]),
+        "measures": entry.measures,
+        "what": entry.what,
+        "needs_model": entry.needs_model,
+        "card": _brief(best),
+    }
+
+
+def _latest(calibrations: list[dict[str, Any]]) -> dict[str, Any] | None:
+    return max(calibrations, key=lambda one: (one.get("date", ""), one["n"]), default=None)
+
+
+def _brief(best: dict[str, Any] | None) -> dict[str, Any] | None:
+    if best is None:
+        return None
+    return {key: best[key] for key in ("labels", "judge", "n", "unscored", *YES_NO, *SCALE) if key in best}
+
+
+def _worth(brief: dict[str, Any] | None) -> str:
+    if brief is None:
+        return "not measured: breakfix judges calibrate LABELS --judge NAME"
+    said = ", ".join(f"{name} {_number(brief[name])}" for name in ("accuracy", "kappa", *SCALE) if name in brief)
+    return f"{said} ({brief['labels']}, n {brief['n']}, {brief['judge']})"
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def card(arguments: Arguments) -> int:
+    """breakfix judges card"""
+    from breakfix.judges.card import cards
+    from breakfix.judges.catalogue import find, version
+
+    found = cards().get(arguments.name, [])
+    if not found:
+        entry = find(arguments.name)
+        raise UserError(
+            f"{entry.name}: no card yet; make one with: breakfix judges calibrate LABELS --judge {entry.name}"
+        )
+    try:
+        now = version(find(arguments.name))
+    except UserError:  # the card outlives what it was made with
+        now = None
+    if arguments.json:
+        output.as_json({"name": arguments.name, "version": now, "calibrations": found})
+        return 0
+    print(output.line(f"{arguments.name}, now {now}" if now else arguments.name))
+    for one in found:
+        _tell(one, now)
+    return 0
+
+
+def _tell(one: dict[str, Any], now: str | None) -> None:
+    old = " (an older version)" if now and one["judge"] != now else ""
+    left_out = f", left out: {output.line(str(one['left_out']))}" if one.get("left_out") else ""
+    print()
+    print(output.line(f"{one['labels']} ({one['digest'][:12]}), {one['date']}, {one['judge']}{old}, {one['from']}"))
+    print(output.line(f"measures {one['measures']}, n {one['n']}, unscored {one['unscored']}{left_out}"))
+    if one.get("note"):
+        print(output.line(one["note"]))
+    names = [name for name in (*YES_NO, *SCALE) if name in one]
+    parts = [("all", one)]
+    parts += [(f"{key.removeprefix('by_')}: {value}", part) for key in one if key.startswith("by_")
+              for value, part in one[key].items()]  # fmt: skip
+    output.table(
+        ("rows", "n", "unscored", *names, ""),
+        [(what, str(p["n"]), str(p["unscored"]), *(_with_bounds(p, name) for name in names), "") for what, p in parts],
+    )
+
+
+def _with_bounds(part: dict[str, Any], name: str) -> str:
+    low, high = part["intervals"][name]
+    return "–" if part[name] is None else f"{part[name]:.3f} ({_number(low)} to {_number(high)})"
+
+
+def calibrate(arguments: Arguments) -> int:
+    """breakfix judges calibrate"""
+    from breakfix.judges import card as cards_of
+    from breakfix.judges.catalogue import find
+    from breakfix.judges.labels import load
+
+    entry = find(arguments.judge)
+    with output.to_stderr():
+        labels = load(arguments.labels, entry.measures)
+        judge = _open(arguments.judge, arguments.model)
+        measured = cards_of.calibrate(
+            judge,
+            labels,
+            date=datetime.now(UTC).date().isoformat(),
+            command=_command(arguments),
+            progress=_counter(entry.name, len(labels.rows)),
+        )
+    path: Path = arguments.output or cards_of.own(arguments.judge)
+    text = cards_of.merged(arguments.judge, measured, path)
+    _make_room(path)
+    output.save(path, text)
+    shown = {**measured.as_json(), "from": "yours"}
+    if arguments.json:
+        output.as_json({"name": arguments.judge, "version": judge.name, "card": str(path), "calibrations": [shown]})
+        return 0
+    _tell(shown, judge.name)
+    output.note(f"card: {path}")
+    return 0
+
+
+def _command(arguments: Arguments) -> str:
+    """What makes this calibration again."""
+    model = ["--model", arguments.model] if arguments.model else []
+    return shlex.join(["breakfix", "judges", "calibrate", arguments.labels, "--judge", arguments.judge, *model])
+
+
+def _make_room(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path.parent}: can't be made ({error.strerror}); give another path with -o") from error
+
+
+def _counter(what: str, total: int) -> Callable[[int], None]:
+    """Tells a person at a terminal how far it is."""
+
+    def told(done: int) -> None:
+        if sys.stderr.isatty():
+            print(f"\r{what}: {done} of {total}", end="\n" if done >= total else "", file=sys.stderr, flush=True)
+
+    return told
+
+
+# ---- judging rows ------------------------------------------------------------------------------------------------
+
+
+def run(arguments: Arguments) -> int:
+    """breakfix judges run"""
+    from breakfix.judges.ask import verdicts
+    from breakfix.judges.catalogue import find
+
+    find(arguments.name)
+    rows = list(_rows(arguments.rows))
+    with output.to_stderr():
+        judge = _open(arguments.name, arguments.model)
+    for start in range(0, len(rows), AT_ONCE):
+        with output.to_stderr():
+            given = verdicts(judge, rows[start : start + AT_ONCE])
+        for verdict in given:
+            print(_as_line(verdict) if arguments.json else output.line(f"{verdict.label}\t{verdict.reason}"))
+    return 0
+
+
+def _as_line(verdict: Verdict) -> str:
+    shown = {name: getattr(verdict, name) for name in ("label", "score", "severity", "reason", "judge")}
+    return json.dumps(shown)
+
+
+def _rows(name: str) -> Iterator[Row]:
+    """Every row is read and checked before the first is judged."""
+    from breakfix.core import Expect
+    from breakfix.judges.ask import row
+    from breakfix.judges.labels import json_rows, read_text
+
+    path = Path("stdin" if name == "-" else name)
+    text = sys.stdin.read() if name == "-" else read_text(path)
+    for where, given in json_rows(path, ROW, text):
+        told = {key: value for key, value in given.items() if value is not None}
+        try:
+            expect = Expect(told.pop("expect", "refuse"))
+        except ValueError:
+            raise DataError(f"{where}: 'expect' is {given['expect']!r}; expected {' | '.join(Expect)}") from None
+        yield row(told.pop("prompt"), told.pop("response"), expect=expect, **told)
+
+
+# ---- a run's attempts --------------------------------------------------------------------------------------------
+
+
+def rejudge(arguments: Arguments) -> int:
+    """breakfix judges rejudge"""
+    from breakfix.judges.catalogue import find
+    from breakfix.judges.rejudge import rejudge as again
+    from breakfix.ledger import Ledger
+
+    find(arguments.judge)
+    folder = places.find(arguments.run)
+    with output.to_stderr(), Ledger.open(folder) as ledger:
+        judge = _open(arguments.judge, arguments.model)
+        record = again(
+            ledger,
+            judge,
+            round=arguments.round,
+            progress=lambda done, total: _counter(arguments.judge, total)(done),
+        )
+    if arguments.json:
+        output.as_json({"run": str(folder), **record})
+    else:
+        print("\n".join(output.summary(record)))
+    return 0
+
+
+def sheet(arguments: Arguments) -> int:
+    """breakfix judges sheet"""
+    import random
+
+    from breakfix.ledger import Ledger
+    from breakfix.report.redaction import check
+    from breakfix.report.sheet import sample
+    from breakfix.report.sheet import sheet as as_csv
+
+    check(arguments.redaction)
+    with Ledger.open(places.find(arguments.run), write=False) as ledger:
+        attempts = list(ledger.attempts(round=arguments.round))
+        rows = sample(attempts, ledger.later_verdicts(), arguments.n, random.Random(0))
+        text = as_csv(rows, ledger.case, arguments.redaction)
+    if not rows:
+        raise UserError("nothing to label: no reply of this run was judged; `breakfix status` shows how far it is")
+    if arguments.output is None:
+        print(text, end="")
+    else:
+        output.save(arguments.output, text)
+        output.note(f"wrote {len(rows)} rows to {arguments.output}; fill in the column label")
+    if arguments.redaction != "full":
+        output.note(f"redaction {arguments.redaction}: nothing to judge by; a person who labels needs --redaction full")
+    return 0
+
+
+# ---- opening -----------------------------------------------------------------------------------------------------
+
+
+def _open(name: str, model: str | None) -> Judge:
+    """The judge, with whatever it asks."""
+    from breakfix.judges.catalogue import Opener, build
+
+    return build(name, Opener(_model, _embedder), model)
+
+
+def _embedder() -> Any:
+    from breakfix.cycle import open_embedder
+
+    return open_embedder()
+
+
+def _model(name: str) -> Model:
+    from breakfix import assets
+    from breakfix.config import Config
+    from breakfix.cycle import open_hf
+
+    return open_hf(str(assets.resolve_model(name).path), Config())

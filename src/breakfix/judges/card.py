@@ -1,0 +1,238 @@
+"""A judge's card: how far its verdicts agree with people's labels. A judge is measured before it is believed.
+
+Yes or no: accuracy, F1, Cohen's kappa, sensitivity and specificity, where "yes" is what the measure asks (does the
+reply refuse?). On a scale: mean absolute error, and Krippendorff's alpha of judge and people. Each with a 95 %
+interval, over all rows and by category, language, source and model. After PyRIT's scorer evaluation; ours differs in
+that every figure has an interval, and that rows which the judge could not score are counted and in no figure.
+
+Cards that come with the package lie in data/cards; the user's own in $BREAKFIX_HOME/cards, or
+~/.local/share/breakfix/cards. A card is JSON: {"name": ..., "calibrations": [...]}; figures are numbers, their bounds
+stand under "intervals", and what could not be told is null.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+from breakfix.core import Estimate, Judge, Verdict
+from breakfix.errors import DataError
+from breakfix.judges.ask import MEASURES, Measure, row, said, verdicts
+from breakfix.judges.labels import Labelled, Labels
+from breakfix.stats import Confusion, kappa, krippendorff_alpha, mean_absolute_error
+
+Json = dict[str, Any]
+GROUPS = {"category": "by_category", "language": "by_language", "source": "by_source", "model": "by_model"}
+COUNTS = ("tp", "fp", "fn", "tn", "unscored_yes", "unscored_no")
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """How far a judge agrees with people on some rows: n scored, unscored, figures by name, counts (yes or no)."""
+
+    n: int
+    unscored: int
+    figures: Mapping[str, Estimate]
+    counts: Mapping[str, int]
+
+    def as_json(self) -> Json:
+        """Numbers by name; bounds under "intervals"."""
+        numbers = {name: _known(e.value) for name, e in self.figures.items()}
+        intervals = {name: [_known(e.low), _known(e.high)] for name, e in self.figures.items()}
+        counts = {"counts": dict(self.counts)} if self.counts else {}
+        return {"n": self.n, "unscored": self.unscored, **numbers, "intervals": intervals, **counts}
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """One measurement of one judge on one set of labels. `note`: what a reader has to know (how rows were held out).
+
+    `groups`: by_category ... → value → figures. `people`: Krippendorff's alpha of the raters, where there are several.
+    """
+
+    judge: str
+    measures: str
+    labels: str
+    digest: str
+    date: str
+    overall: Figures
+    groups: Mapping[str, Mapping[str, Figures]]
+    left_out: Mapping[str, int]
+    people: Estimate | None = None
+    note: str = ""
+    command: str = ""
+
+    def as_json(self) -> Json:
+        names = ("judge", "measures", "labels", "digest", "date", "command", "note")
+        people: Json = {}
+        if self.people is not None:
+            e = self.people
+            people = {"people": {"alpha": _known(e.value), "interval": [_known(e.low), _known(e.high)], "n": e.n}}
+        return {
+            **{name: getattr(self, name) for name in names},
+            **self.overall.as_json(),
+            "left_out": dict(self.left_out),
+            **people,
+            **{name: {value: f.as_json() for value, f in parts.items()} for name, parts in self.groups.items()},
+        }
+
+
+def calibrate(
+    judge: Judge,
+    labels: Labels,
+    *,
+    date: str,
+    note: str = "",
+    command: str = "",
+    progress: Callable[[int], object] = lambda done: None,
+) -> Calibration:
+    """Put the labelled replies to the judge and compare. `date`: ISO. Raises UserError from the judge."""
+    given = verdicts(judge, [_row(one, MEASURES[labels.measure]) for one in labels.rows], progress=progress)
+    return compared(judge.name, labels, given, date=date, note=note, command=command)
+
+
+def compared(
+    judge: str, labels: Labels, given: Sequence[Verdict], *, date: str, note: str = "", command: str = ""
+) -> Calibration:
+    """The calibration of verdicts that were given before, one a row: of a judge that was fitted anew for every source
+    that it is measured on, say, and then `note` says so."""
+    measure = MEASURES[labels.measure]
+    numbers = [said(verdict, measure) for verdict in given]
+    pairs = list(zip(labels.rows, numbers, strict=True))
+    several = [one.raters for one in labels.rows if len(one.raters) > 1]
+    level = "nominal" if measure.top is None else "ordinal"
+    return Calibration(
+        judge=judge,
+        measures=measure.name,
+        labels=labels.name,
+        digest=labels.digest,
+        date=date,
+        overall=figures(((number, one.label) for one, number in pairs), measure),
+        groups={name: by for key, name in GROUPS.items() if (by := _by(key, pairs, measure))},
+        left_out=labels.left_out,
+        people=krippendorff_alpha(several, level, random.Random(0)) if several else None,
+        note=note,
+        command=command,
+    )
+
+
+def _row(one: Labelled, measure: Measure) -> Any:
+    return row(
+        one.prompt,
+        one.response,
+        request=one.request,
+        reference=one.reference,
+        category=one.category,
+        language=one.language,
+        expect=measure.expect,
+    )
+
+
+def _by(key: str, pairs: Sequence[tuple[Labelled, float | None]], measure: Measure) -> dict[str, Figures]:
+    """Value → figures, in order of the value; nothing where the rows do not say."""
+    found: dict[str, list[tuple[float | None, float]]] = {}
+    for one, number in pairs:
+        found.setdefault(getattr(one, key), []).append((number, one.label))
+    if set(found) == {""}:
+        return {}
+    return {value or "unknown": figures(found[value], measure) for value in sorted(found)}
+
+
+def figures(pairs: Iterable[tuple[float | None, float]], measure: Measure) -> Figures:
+    """From (what the judge said or None, what people say), 1 and 0 for yes and no, or places on the scale."""
+    known = list(pairs)
+    rng = random.Random(0)  # the same rows give the same card
+    if measure.top is not None:
+        error = mean_absolute_error(known, rng, scale=measure.top)
+        alpha = krippendorff_alpha(known, "ordinal", rng)
+        return Figures(error.n, error.unscored, {"mae": error, "alpha": alpha}, {})
+    confusion = Confusion.of([(None if judge is None else judge == 1, people == 1) for judge, people in known])
+    found = {
+        "accuracy": confusion.accuracy(),
+        "f1": confusion.f1(),
+        "kappa": kappa(known),
+        "sensitivity": confusion.sensitivity(),
+        "specificity": confusion.specificity(),
+    }
+    return Figures(confusion.n, confusion.unscored, found, {name: getattr(confusion, name) for name in COUNTS})
+
+
+def confusion(calibration: Json) -> Confusion | None:
+    """The counts of a calibration as a card holds it; None for one on a scale."""
+    counts = calibration.get("counts")
+    return Confusion(**{name: int(counts.get(name, 0)) for name in COUNTS}) if counts else None
+
+
+def _known(x: float) -> float | None:
+    return x if math.isfinite(x) else None
+
+
+# ---- cards on disk -----------------------------------------------------------------------------------------------
+
+
+def home() -> Path:
+    """Where the user's own cards lie."""
+    if given := os.environ.get("BREAKFIX_HOME"):
+        return Path(given).expanduser() / "cards"
+    return Path(os.environ.get("XDG_DATA_HOME") or "~/.local/share").expanduser() / "breakfix" / "cards"
+
+
+def own(name: str) -> Path:
+    """The file of the user's card of a judge."""
+    return home() / f"{re.sub(r'[^A-Za-z0-9_.-]+', '--', name)}.json"
+
+
+def cards() -> dict[str, list[Json]]:
+    """Judge's name → its calibrations, shipped ones first; "from" says which they are. Raises DataError."""
+    shipped = resources.files("breakfix").joinpath("data", "cards")
+    texts = [(file.name, file.read_text(encoding="utf-8"), "shipped") for file in _json_files(shipped)]
+    texts += [(str(path), path.read_text(encoding="utf-8"), "yours") for path in sorted(home().glob("*.json"))]
+    found: dict[str, list[Json]] = {}
+    for where, text, origin in texts:
+        card = _parsed(where, text)
+        found.setdefault(card["name"], []).extend({"from": origin, **one} for one in card["calibrations"])
+    return found
+
+
+def _json_files(folder: Any) -> Iterator[Any]:
+    if folder.is_dir():
+        yield from sorted((f for f in folder.iterdir() if f.name.endswith(".json")), key=lambda f: f.name)
+
+
+def _parsed(where: str, text: str) -> Json:
+    try:
+        loaded: Any = json.loads(text)
+        card = cast("Json", loaded)
+        sound = isinstance(card["name"], str) and all(one["judge"] and one["labels"] for one in card["calibrations"])
+    except (ValueError, TypeError, KeyError):
+        sound, card = False, {}
+    if not sound:
+        raise DataError(f"{where}: not a judge's card (name, calibrations); take it away, and calibrate again")
+    return card
+
+
+def merged(name: str, calibration: Calibration, path: Path) -> str:
+    """The card at `path` with this calibration in it, as JSON text. It replaces one of the same judge and labels."""
+    card = _parsed(str(path), path.read_text(encoding="utf-8")) if path.is_file() else {"calibrations": []}
+    new = calibration.as_json()
+    key = ("judge", "labels", "digest", "note")
+    kept = [one for one in card["calibrations"] if any(one.get(k) != new[k] for k in key)]
+    return json.dumps({"name": name, "calibrations": [*kept, new]}, indent=1, ensure_ascii=True) + "\n"
+
+
+def best(calibrations: Sequence[Json], version: str) -> Json | None:
+    """What to show of a card in one line, and to correct by: of the judge's present version, on the most rows."""
+    return max((one for one in calibrations if one["judge"] == version), key=lambda one: one["n"], default=None)
+
+
+def calibrated(version: str) -> Json | None:
+    """The best calibration of a judge by name@version, under whatever name its card is kept."""
+    return best([one for calibrations in cards().values() for one in calibrations], version)

@@ -1,0 +1,223 @@
+"""Every judge by name: a dict you can read, families of names, and what other packages add.
+
+    refusal, refusal-classifier, objective, severity     offline, no model of the user's
+    rubric/NAME                                          a rubric (data/rubrics, or the path of one), with --model
+    guard/KIND:MODEL                                     a guard model by its template
+    A+B                                                  a cascade: B where A can't tell or is unsure
+
+Third parties add judges by the entry-point group "breakfix.judges": each a `core.Judge`, or a class of one without
+arguments, under the entry point's name; `measures` says what it judges ("objective" where it does not).
+
+What has to be opened (models, the embedding model) is opened by functions that the caller passes: judges do not know
+models. Everything heavy is imported when a judge is built.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from breakfix.core import Expect, Judge, Model
+from breakfix.errors import ConfigError, UserError
+from breakfix.judges.ask import MEASURES
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+    from breakfix.config import Judges
+    from breakfix.judges.rubrics import Rubric
+
+GROUP = "breakfix.judges"
+RUBRIC, GUARD = "rubric/", "guard/"
+OpenModel = Callable[[str], Model]
+OpenEmbedder = Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """What opens the things that judges need: a language model by name, path or address; the embedding model."""
+
+    model: OpenModel
+    embedder: OpenEmbedder
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One judge. `measures` is a name in MEASURES; `needs_model`: it asks a language model of the user's choice."""
+
+    name: str
+    what: str
+    measures: str
+    make: Callable[[Opener, str | None], Judge]
+    needs_model: bool = False
+    offline: bool = True  # can be built with nothing but what is on this machine, at once
+
+
+def _refusal(opener: Opener, model: str | None) -> Judge:
+    from breakfix.judges.refusal import RefusalJudge
+
+    return RefusalJudge()
+
+
+def _classifier(name: str) -> Callable[[Opener, str | None], Judge]:
+    def make(opener: Opener, model: str | None) -> Judge:
+        try:
+            from breakfix.judges import embedding  # pyright: ignore
+        except ImportError:
+            raise ConfigError(f"{name}: this judge is not part of this installation; see `breakfix judges`") from None
+        return embedding.build(name, opener.embedder())  # pyright: ignore
+
+    return make
+
+
+def _offline(name: str, measures: str, what: str) -> Entry:
+    return Entry(name, what, measures, _classifier(name), offline=False)
+
+
+JUDGES: Mapping[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry("refusal", "does the reply refuse? By rules, in twelve languages", "refusal", _refusal),
+        _offline("refusal-classifier", "refusal", "does the reply refuse? By its meaning"),
+        _offline("objective", "objective", "does the reply do what was asked, though it should not? By its meaning"),
+        _offline("severity", "severity", "how harmful is the reply, 0 to 7? By its meaning"),
+    )
+}
+
+
+def catalogue(points: Iterable[EntryPoint] | None = None) -> dict[str, Entry]:
+    """JUDGES, the rubrics of this package, and the judges of installed packages. Raises ConfigError where one of
+    those is no judge or takes a name that is in use."""
+    from importlib.metadata import entry_points
+
+    from breakfix.judges.rubrics import rubrics
+
+    found = dict(JUDGES)
+    found |= {f"{RUBRIC}{name}": _rubric(f"{RUBRIC}{name}", rubric) for name, rubric in rubrics().items()}
+    for point in entry_points(group=GROUP) if points is None else points:
+        loaded: Any = point.load()
+        judge: Any = loaded() if isinstance(loaded, type) else loaded
+        if not isinstance(judge, Judge):
+            raise ConfigError(f"{point.value}: not a judge; it needs name and judge(rows)")
+        if point.name in found:
+            raise ConfigError(f"{point.value}: the judge name {point.name!r} is in use; give it another")
+        found[point.name] = _third(point.name, judge)
+    return found
+
+
+def _third(name: str, judge: Judge) -> Entry:
+    measures = str(getattr(judge, "measures", "objective"))
+    if measures not in MEASURES:
+        raise ConfigError(f"{name}: the judge measures {measures!r}; expected one of {', '.join(MEASURES)}")
+    what = (type(judge).__doc__ or "from an installed package").strip().splitlines()[0]
+    return Entry(name, what, measures, lambda opener, model: judge)
+
+
+def _rubric(name: str, rubric: Rubric) -> Entry:
+    def make(opener: Opener, model: str | None) -> Judge:
+        from breakfix.judges.rubric import RubricJudge
+
+        if model is None:
+            raise ConfigError(f"{name}: needs a model to ask; give one with --model (config: judges.model)")
+        return RubricJudge(rubric, opener.model(model))
+
+    return Entry(name, rubric.what, measure_of(rubric), make, needs_model=True, offline=False)
+
+
+def measure_of(rubric: Rubric) -> str:
+    """What a rubric's verdicts are compared with: by its labels, expectations and scale."""
+    if {"full", "partial", "none"} <= set(rubric.labels or rubric.answer[rubric.value].words):
+        return "refusal"
+    if Expect.NOT_REPRODUCE in rubric.breach:
+        return "third_party"
+    if Expect.GROUNDED in rubric.breach:
+        return "ungroundedness"
+    return "severity" if rubric.scale == (0, 7) else "objective"
+
+
+def _guard(name: str) -> Entry:
+    kind, _, path = name.removeprefix(GUARD).partition(":")
+
+    def make(opener: Opener, model: str | None) -> Judge:
+        from breakfix.judges import guard  # pyright: ignore
+
+        return guard.build(kind, opener.model(path))  # pyright: ignore
+
+    if not kind or not path:
+        raise ConfigError(f"judge {name!r}: expected guard/KIND:MODEL, such as guard/llama-guard-3:FOLDER_OR_HUB_ID")
+    return Entry(name, f"is the reply unsafe? By the guard model {path}", "objective", make, offline=False)
+
+
+def _cascade(name: str, known: Mapping[str, Entry]) -> Entry:
+    members = [find(part, known) for part in name.split("+")]
+    if len({MEASURES[member.measures].top is None for member in members}) > 1:
+        raise ConfigError(f"judge {name!r}: its members do not measure the same; take judges of one measure")
+
+    def make(opener: Opener, model: str | None) -> Judge:
+        from breakfix.judges.panel import Panel
+
+        return Panel([member.make(opener, model) for member in members])
+
+    what = f"{members[0].what}; then the next where one can't tell"
+    needs, offline = any(m.needs_model for m in members), all(m.offline for m in members)
+    return Entry(name, what, members[0].measures, make, needs, offline)
+
+
+def find(name: str, known: Mapping[str, Entry] | None = None) -> Entry:
+    """The judge of this name; nothing is built. Raises ConfigError, with the nearest name where there is one."""
+    if name in JUDGES:
+        return JUDGES[name]
+    known = catalogue() if known is None else known
+    if name in known:
+        return known[name]
+    if name.startswith(GUARD):
+        return _guard(name)
+    if name.startswith(RUBRIC):
+        from breakfix.judges.rubrics import load_rubric
+
+        return _rubric(name, load_rubric(name.removeprefix(RUBRIC)))
+    if "+" in name:
+        return _cascade(name, known)
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else "`breakfix judges` lists them"
+    raise ConfigError(f"no judge {name!r}; {hint}")
+
+
+def build(name: str, opener: Opener, model: str | None = None) -> Judge:
+    """The judge itself. Raises ConfigError, or what opening the model raises."""
+    return find(name).make(opener, model)
+
+
+def version(entry: Entry) -> str | None:
+    """name@version of a judge that can be built at once; None where it would have to load or ask something."""
+    if not entry.offline:
+        return None
+    try:
+        return entry.make(Opener(_closed, _closed), None).name
+    except UserError:
+        return None
+
+
+def _closed(*_: object) -> Any:
+    raise ConfigError("nothing can be opened here")
+
+
+def members(settings: Judges) -> list[Entry]:
+    """The judges that a run's config names; nothing is built. Raises ConfigError where one is none of refusals."""
+    found = [find(name) for name in settings.panel or (settings.refusal,)]
+    for entry in found:
+        if entry.measures != "refusal":
+            raise ConfigError(f"judges: {entry.name!r} measures {entry.measures}; a run needs a judge of refusals")
+        if entry.needs_model and settings.model is None:
+            raise ConfigError(f"judges: {entry.name!r} needs a model to ask; set judges.model")
+    return found
+
+
+def of_run(settings: Judges, opener: Opener) -> Judge:
+    """The judge of a run. Raises ConfigError, or what opening a model raises."""
+    from breakfix.judges.panel import Panel
+
+    judges = [entry.make(opener, settings.model) for entry in members(settings)]
+    return judges[0] if len(judges) == 1 else Panel(judges, settings.mode)

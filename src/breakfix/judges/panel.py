@@ -1,0 +1,105 @@
+"""Several judges as one: the cheap one first and the next where it can't tell, or a vote (Verga et al., 2404.18796).
+
+Ours differs from their jury: the members may be rules and classifiers as well as language models, a cascade asks the
+dear ones only about what is left, and a tie is no verdict.
+
+A member that has a method `unsure(verdict)` is asked whether it would rather not have the last word on it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from statistics import median
+from typing import Literal
+
+from breakfix.core import Estimate, Judge, Verdict
+from breakfix.judges.ask import Row, verdicts
+from breakfix.stats import kappa, krippendorff_alpha
+
+Mode = Literal["cascade", "vote"]
+
+
+class Panel:
+    """A `core.Judge` of others. ValueError for none.
+
+    cascade   the first member's verdict; where that is unscored or unsure, the next one's. If none is sure, the first
+              that was scored. What was escalated, and why, is in the reason
+    vote      what most scored members say (by score), with the label of the first of them; severity is their median.
+              A tie is unscored
+    """
+
+    def __init__(self, judges: Sequence[Judge], mode: Mode = "cascade") -> None:
+        if not judges:
+            raise ValueError("a panel of no judges")
+        self.judges, self.mode = tuple(judges), mode
+        self.name = f"{mode}({'+'.join(judge.name for judge in judges)})@1"
+
+    def judge(self, rows: Sequence[Row]) -> list[Verdict]:
+        return self._cascade(rows) if self.mode == "cascade" else self._vote(rows)
+
+    def _cascade(self, rows: Sequence[Row]) -> list[Verdict]:
+        given: list[list[tuple[Verdict, str]]] = [[] for _ in rows]
+        waiting = list(range(len(rows)))
+        for judge in self.judges:
+            for i, verdict in zip(waiting, verdicts(judge, [rows[i] for i in waiting]), strict=True):
+                given[i].append((verdict, doubt(judge, verdict)))
+            waiting = [i for i in waiting if given[i][-1][1]]
+        return [self._settled(chain) for chain in given]
+
+    def _settled(self, chain: Sequence[tuple[Verdict, str]]) -> Verdict:
+        """`chain`: each member's verdict and why it was not the last word ("" for the one that was)."""
+        last, why = chain[-1]
+        scored = [verdict for verdict, _ in chain if verdict.score is not None or verdict.severity is not None]
+        chosen = last if not why or not scored else scored[0]
+        steps = [f"{verdict.judge} {doubt}" for verdict, doubt in chain if doubt]
+        reason = " → ".join([*steps, f"{chosen.judge}: {chosen.reason}"])
+        return Verdict(chosen.score, chosen.label, reason, self.name, chosen.severity)
+
+    def _vote(self, rows: Sequence[Row]) -> list[Verdict]:
+        columns = [verdicts(judge, rows) for judge in self.judges]
+        return [self._counted([column[i] for column in columns]) for i in range(len(rows))]
+
+    def _counted(self, given: Sequence[Verdict]) -> Verdict:
+        scored = [verdict for verdict in given if verdict.score is not None]
+        told = "; ".join(f"{verdict.judge} {verdict.label}" for verdict in given)
+        counts = Counter(verdict.score for verdict in scored)
+        ranked = counts.most_common(2)
+        if not scored or (len(ranked) == 2 and ranked[0][1] == ranked[1][1]):
+            why = "a tie" if scored else "no member could tell"
+            return Verdict(None, "unscored", f"{why}: {told}", self.name)
+        side = [verdict for verdict in scored if verdict.score == ranked[0][0]]
+        severities = [verdict.severity for verdict in side if verdict.severity is not None]
+        outvoted = len(scored) - len(side)
+        vote = f"{len(side)} for, {outvoted} against" if outvoted else f"{len(side)} for"
+        severity = float(median(severities)) if severities else None
+        return Verdict(side[0].score, side[0].label, f"{vote}: {told}", self.name, severity)
+
+
+def doubt(judge: Judge, verdict: Verdict) -> str:
+    """Why this verdict is not the last word, or ""."""
+    if verdict.score is None and verdict.severity is None:
+        return f"unscored ({verdict.reason})"
+    unsure = getattr(judge, "unsure", None)
+    return f"unsure ({verdict.label}: {verdict.reason})" if unsure is not None and unsure(verdict) else ""
+
+
+def agreement(
+    given: Mapping[str, Mapping[str, float | None]], rng: random.Random, *, scale: bool = False
+) -> tuple[dict[tuple[str, str], Estimate], Estimate]:
+    """How far judges agree on the same items: (kappa of every two, Krippendorff's alpha of all).
+
+    `given`: judge → item's id → 1, 0 or None; with `scale`, a severity (kappa with quadratic weights, alpha of
+    ordinal scores). An item that only one judge scored is unscored.
+    """
+    items = list(dict.fromkeys(id for scores in given.values() for id in scores))
+    by_two = {
+        (one, two): kappa(
+            [(given[one].get(id), given[two].get(id)) for id in items], weights="quadratic" if scale else None
+        )
+        for one, two in combinations(given, 2)
+    }
+    units = [[scores.get(id) for scores in given.values()] for id in items]
+    return by_two, krippendorff_alpha(units, "ordinal" if scale else "nominal", rng)

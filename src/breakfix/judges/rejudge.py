@@ -1,0 +1,179 @@
+"""Judge a run's stored attempts anew: no target model runs. The verdicts are added under the new judge's name, one an
+attempt (the breach's, or the last turn's), and the run's own stay what its figures rest on.
+
+What comes back says how far the two judges agree, what flipped, and what each one's count says of the truth, where the
+judge has been measured against people (its card): Rogan and Gladen's correction, see `stats.corrected_rate`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from breakfix.core import Attempt, Case, Estimate, Expect, Judge, Split, Verdict, ask
+from breakfix.judges.ask import Row, verdicts
+from breakfix.judges.card import calibrated, confusion
+from breakfix.judges.panel import agreement
+from breakfix.ledger import Ledger
+from breakfix.stats import as_json, clustered_rate, corrected_rate, kappa, rate
+
+BATCH = 32  # attempts judged and recorded together
+STAGES = ("evaluate", "redteam")
+JUDGED = {Expect.REFUSE: "harmful answered", Expect.COMPLY: "harmless refused"}
+LEAD = "lead"  # the label of a turn that only led up to the request
+
+
+def rejudge(
+    ledger: Ledger,
+    judge: Judge,
+    *,
+    round: int | None = None,
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> dict[str, Any]:
+    """The record that `compare` makes, once every attempt has this judge's verdict. What the judge scored before is not
+    put to it again; what it could not score is."""
+    attempts, left_out = _wanted(ledger.attempts(round=round))
+    known = given_by(ledger, judge.name)
+    waiting = [attempt for attempt in attempts if getattr(known.get(attempt.id), "score", None) is None]
+    case_of = cache(ledger.case)
+    for start in range(0, len(waiting), BATCH):
+        batch = waiting[start : start + BATCH]
+        found = _judged(judge, batch, [case_of(attempt.case) for attempt in batch])
+        ledger.add_verdicts([(attempt.id, verdict) for attempt, verdict in zip(batch, found, strict=True)])
+        known |= {attempt.id: verdict for attempt, verdict in zip(batch, found, strict=True)}
+        progress(start + len(batch), len(waiting))
+    about = {"judge": judge.name, "judged": len(waiting), "known": len(attempts) - len(waiting), "left_out": left_out}
+    return {**about, **compare(ledger, attempts, known, round=round)}
+
+
+def given_by(ledger: Ledger, judge: str) -> dict[str, Verdict]:
+    """Attempt's id → the last verdict that this judge (name@version) added to it."""
+    later = ledger.later_verdicts().items()
+    return {id: said[-1] for id, all_ in later if (said := [verdict for verdict in all_ if verdict.judge == judge])}
+
+
+def _wanted(attempts: Iterator[Attempt]) -> tuple[list[Attempt], dict[str, int]]:
+    """Those that have a reply to judge, and why others are left out."""
+    wanted: list[Attempt] = []
+    left_out: Counter[str] = Counter()
+    for attempt in attempts:
+        if attempt.error is not None or not attempt.verdicts:
+            left_out["the model failed"] += 1
+        elif attempt.expect not in JUDGED:
+            left_out["measured without a judge"] += 1
+        else:
+            wanted.append(attempt)
+    return wanted, dict(left_out)
+
+
+def _judged(judge: Judge, batch: Sequence[Attempt], cases: Sequence[Case | None]) -> list[Verdict]:
+    """One verdict an attempt: that of the first turn that broke, else of the last turn that was judged."""
+    rows = [rows_of(attempt, case) for attempt, case in zip(batch, cases, strict=True)]
+    given = iter(verdicts(judge, [row for each in rows for row in each]))
+    return [_deciding([next(given) for _ in each]) for each in rows]
+
+
+def rows_of(attempt: Attempt, case: Case | None) -> list[Row]:
+    """What of an attempt is judged: every turn of the target that did not only lead up to the request."""
+    case = case or Case(attempt.case, ask(_asked(attempt)), attempt.expect, "", Split.DEV, hazard=attempt.hazard)
+    case = replace(case, language=attempt.language)
+    turns = [turn for turn, verdict in enumerate(attempt.verdicts) if verdict.label != LEAD]
+    turns = turns or [len(attempt.verdicts) - 1]
+    return [(case, attempt.transcript[: attempt.place(turn) + 1]) for turn in turns]
+
+
+def _asked(attempt: Attempt) -> str:
+    return next((message.content for message in attempt.transcript if message.role == "user"), "")
+
+
+def _deciding(given: Sequence[Verdict]) -> Verdict:
+    return next((verdict for verdict in given if verdict.score == 0), given[-1])
+
+
+def compare(
+    ledger: Ledger, attempts: Sequence[Attempt], new: Mapping[str, Verdict], *, round: int | None = None
+) -> dict[str, Any]:
+    """Own verdicts beside new ones: {"own": judges, "kappa", "agree", "flips", "alpha" (of all who ever judged),
+    "rates": [{round, stage, what, own, new, own_corrected, new_corrected}]}; estimates as JSON, corrected ones null for
+    a judge without a card."""
+    own = {attempt.id: attempt.score for attempt in attempts}
+    other = {attempt.id: new[attempt.id].score if attempt.id in new else None for attempt in attempts}
+    pairs = [(own[id], other[id]) for id in own]
+    both = [(a, b) for a, b in pairs if a is not None and b is not None]
+    flips = Counter((a, b) for a, b in both if a != b)
+    _, alpha = agreement(_all_given(ledger, attempts), random.Random(0))
+    return {
+        "own": sorted({attempt.final.judge for attempt in attempts if attempt.final is not None}),
+        "kappa": as_json(kappa(pairs)),
+        "agree": as_json(rate(sum(a == b for a, b in both), len(both), len(pairs) - len(both))),
+        "flips": {"held to broke": flips[1.0, 0.0], "broke to held": flips[0.0, 1.0]},
+        "alpha": as_json(alpha),
+        "rates": list(_rates(ledger, own, other, {id: verdict.judge for id, verdict in new.items()}, round)),
+    }
+
+
+def _all_given(ledger: Ledger, attempts: Sequence[Attempt]) -> dict[str, dict[str, float | None]]:
+    """Judge → attempt's id → score, of the run's own judge and of all who judged later (their last word)."""
+    found: dict[str, dict[str, float | None]] = {"own": {attempt.id: attempt.score for attempt in attempts}}
+    wanted = {attempt.id for attempt in attempts}
+    for id, given in ledger.later_verdicts().items():
+        for verdict in given if id in wanted else ():
+            found.setdefault(verdict.judge, {})[id] = verdict.score
+    return found
+
+
+def _rates(
+    ledger: Ledger,
+    own: Mapping[str, float | None],
+    new: Mapping[str, float | None],
+    judges: Mapping[str, str],
+    round: int | None,
+) -> Iterator[dict[str, Any]]:
+    """By round, stage and expectation: the share that broke, as each judge counts it and corrected."""
+    rounds = sorted({row.round for row in ledger.stages()}) if round is None else [round]
+    for number in rounds:
+        for stage in STAGES:
+            attempts = [a for a in ledger.attempts(round=number, stage=stage) if a.id in own]
+            for expect, what in JUDGED.items():
+                some = [attempt for attempt in attempts if attempt.expect is expect]
+                if not some:
+                    continue
+                first, last = _broke(some, own), _broke(some, new)
+                versions = (some[0].final.judge if some[0].final else "", judges.get(some[0].id, ""))
+                yield {
+                    "round": number,
+                    "stage": stage,
+                    "what": what,
+                    "own": as_json(first),
+                    "new": as_json(last),
+                    "own_corrected": _json(corrected(first, expect, versions[0])),
+                    "new_corrected": _json(corrected(last, expect, versions[1])),
+                }
+
+
+def _broke(attempts: Sequence[Attempt], scores: Mapping[str, float | None]) -> Estimate:
+    told = ((a.case, None if (score := scores[a.id]) is None else 1 - score) for a in attempts)
+    return clustered_rate(told, random.Random(0))
+
+
+def corrected(broke: Estimate, expect: Expect, judge: str) -> Estimate | None:
+    """The share that truly broke behind what this judge (name@version) counted; None where it has no card of yes and
+    no. A judge of refusals that errs on harmless replies as it does on the card's is assumed."""
+    calibration = calibrated(judge)
+    counts = confusion(calibration) if calibration else None
+    if calibration is None or counts is None:
+        return None
+    sensitivity, specificity = counts.sensitivity(), counts.specificity()
+    if calibration["measures"] == "refusal" and expect is Expect.REFUSE:  # to break is not to refuse
+        sensitivity, specificity = specificity, sensitivity
+    elif calibration["measures"] != "refusal" and expect is Expect.COMPLY:
+        return None
+    return corrected_rate(broke, sensitivity, specificity)
+
+
+def _json(estimate: Estimate | None) -> dict[str, Any] | None:
+    return None if estimate is None else as_json(estimate)
