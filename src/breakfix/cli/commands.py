@@ -183,6 +183,43 @@ _ALL = (
             _arg("--html", metavar="FILE", type=Path, help="write the HTML report there"),
         ),
     ),
+    Command(
+        "compare",
+        "models side by side: paired changes, with tests",
+        "breakfix compare runs/demo:0 runs/demo:2 --html side-by-side.html",
+        "compare:compare",
+        (
+            _arg(
+                "models",
+                metavar="MODEL",
+                nargs="+",
+                help="RUN:ROUND, RUN (its last round), a folder, an asset's name, a hub id or an address; MODEL@q8_0 "
+                "is the same with 8-bit weights, NAME=MODEL heads its column with NAME. The first is the reference",
+            ),
+            _arg(
+                "--config",
+                metavar="FILE",
+                type=Path,
+                help="whose suites measure what no run has measured (default: the first run's, or else the defaults)",
+            ),
+            _arg(
+                "--into",
+                metavar="FOLDER",
+                type=Path,
+                help="keeps what is measured now, so that nothing is paid twice (default: compare/ in the first run's "
+                "folder, or else runs/compare)",
+            ),
+            _arg("--redteam", action="store_true", help="attack what is measured now, too"),
+            _arg(
+                "--judge", metavar="NAME@VERSION", help="count by this judge's verdicts (see `breakfix judges rejudge`)"
+            ),
+            _arg("--full", action="store_true", help="every row, also of the parts in which nothing changed"),
+            _JSON,
+            _arg("--html", metavar="FILE", type=Path, help="write an HTML page there"),
+            _arg("--latex", metavar="FILE", type=Path, help="write LaTeX tables there (booktabs)"),
+        ),
+        "Rounds of a run are read as it measured them; other models are measured now.",
+    ),
     *(_stage(name, what) for name, what in _STAGES.items()),
     Command(
         "chat",
@@ -286,10 +323,10 @@ _ALL = (
     ),
     Command(
         "schema",
-        "the JSON schema of the config or of the report",
+        "the JSON schema of the config, the report or a comparison",
         "breakfix schema config",
         "tools:schema",
-        (_arg("what", choices=("config", "report")),),
+        (_arg("what", choices=("config", "report", "compare")),),
     ),
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}

@@ -100,6 +100,10 @@ def schema(arguments: Arguments) -> int:
         from breakfix.config import Config
 
         output.as_json(Config.model_json_schema())
+    elif arguments.what == "compare":
+        from breakfix.compare import schema as compare_schema
+
+        output.as_json(compare_schema())
     else:
         from breakfix.report import schema as report_schema
 

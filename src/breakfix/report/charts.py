@@ -91,6 +91,11 @@ def stack(rows: Sequence[Spec], title: str) -> Markup:
     return _both(lambda width: _stack(rows, width), title, WIDE)
 
 
+def changes(points: Sequence[Point], title: str) -> Markup:
+    """Dots with intervals about a line at 0, in the order of the points: differences of shares."""
+    return _both(lambda width: _changes(points, width), title, WIDE)
+
+
 def _both(spec: Callable[[int], Spec], title: str, wide: int) -> Markup:
     """The wide drawing and the narrow one; the style sheet shows one of them."""
     if wide <= NARROW:
@@ -171,6 +176,35 @@ def _colour() -> Spec:
 
 def _ordered(names: Any) -> list[str]:
     return list(dict.fromkeys(names))
+
+
+def _changes(points: Sequence[Point], width: int) -> Spec:
+    labels, series = _ordered(p.label for p in points), _ordered(p.series for p in points)
+    axis = {"title": None, "labelLimit": 230, "labelFontSize": 12 if width > NARROW else 11, "labelColor": "var(--ink)"}
+    x: Spec = {"type": "quantitative", "axis": {"format": "+.0%", "tickCount": 7, "title": None}}
+    return {
+        "width": width,
+        "height": {"step": max(9, 22 - 4 * len(series))},
+        "data": {"values": [p.row() for p in points]},
+        "encoding": {
+            "y": {"field": "label", "type": "nominal", "sort": labels, "axis": axis, "scale": {"padding": 0.3}},
+            "yOffset": {"field": "series", "type": "nominal", "sort": series},
+        },
+        "layer": [
+            {
+                "mark": {"type": "rule", "stroke": "var(--muted)"},
+                "encoding": {"x": {"datum": 0, **x}, "y": None, "yOffset": None},
+            },
+            {
+                "mark": {"type": "rule", "strokeWidth": 1.6},
+                "encoding": {"x": {"field": "low", **x}, "x2": {"field": "high"}, "color": _colour()},
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 50, "opacity": 1},
+                "encoding": {"x": {"field": "value", **x}, "color": _colour(), "description": {"field": "about"}},
+            },
+        ],
+    }
 
 
 def _lines(points: Sequence[Point], width: int, rounds: Sequence[str], whole: bool) -> Spec:

@@ -1,0 +1,181 @@
+"""Two models on the same cases: how far apart, with an interval and a test. No model is run, nothing is read.
+
+An outcome is what became of one thing that was asked, by its key (what was asked, of which case). Pairs are outcomes of
+the same key. A case that was attacked in several ways has several: they are not independent, so intervals draw whole
+cases, and tests swap them whole.
+
+    shares, each case once    Bonett and Price's interval, McNemar's exact test (stats.paired_difference, stats.mcnemar)
+    shares, cases several     bootstrap over cases; exact test by swapping the two models' outcomes case by case
+    means, perplexity         bootstrap over cases; the same test, by random swaps where there are too many
+
+Swapping is Fisher's randomisation (1935): were the models alike, either could have given either outcome. With each
+case once and outcomes 0 or 1 it is McNemar's test.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+from breakfix.core import Estimate
+from breakfix.stats import flips, mcnemar, nothing, paired_difference, paired_permutation
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+Kind = Literal["share", "mean", "perplexity"]
+DRAWS = 2000
+TESTABLE = 6  # pairs; of fewer, even if all change one way, p is above 0.05
+_CHUNK = 500
+
+
+class Key(NamedTuple):
+    """What was asked: the case, the attack that put it ("" for none), and the digest of the very words."""
+
+    case: str
+    attack: str
+    asked: str
+
+
+# Share: 1 it counts, 0 it does not. Mean: any number. Perplexity: (sum of ln p, tokens). None: it could not be scored.
+Outcome = float | tuple[float, int] | None
+Outcomes = Mapping[Key, Outcome]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """After minus before, on what both were asked. `p` is None where there are too few pairs to test.
+
+    `estimate.unscored` counts pairs that were not scored in both; `alone` what only one of the two was asked.
+    """
+
+    estimate: Estimate
+    p: float | None
+    test: str
+    alone: int
+
+
+def change(kind: Kind, before: Outcomes, after: Outcomes, seed: str = "") -> Change:
+    """`seed` makes bootstrap and random swaps repeatable. With no pair in common: the estimate of nothing."""
+    common = [key for key in before if key in after]
+    alone = len(before) + len(after) - 2 * len(common)
+    pairs = [(key.case, b, a) for key in common if (b := before[key]) is not None and (a := after[key]) is not None]
+    unscored = len(common) - len(pairs)
+    if not pairs:
+        return Change(nothing(unscored), None, "", alone)
+    once = len({case for case, _, _ in pairs}) == len(pairs)
+    if kind == "share" and once:
+        return _once({case: (_number(b), _number(a)) for case, b, a in pairs}, unscored, alone)
+    rng = random.Random(f"{seed}/{kind}")
+    if kind == "perplexity":
+        return _perplexity([(_pair(b), _pair(a)) for _, b, a in pairs], unscored, alone, rng)
+    return _clustered(kind, [(case, _number(a) - _number(b)) for case, b, a in pairs], unscored, alone, rng)
+
+
+def _number(outcome: Outcome) -> float:
+    assert isinstance(outcome, int | float)
+    return float(outcome)
+
+
+def _pair(outcome: Outcome) -> tuple[float, int]:
+    assert isinstance(outcome, tuple)
+    return outcome
+
+
+def _once(pairs: Mapping[str, tuple[float, float]], unscored: int, alone: int) -> Change:
+    before, after = ({case: pair[side] for case, pair in pairs.items()} for side in (0, 1))
+    found, (lost, won, n, _) = paired_difference(before, after), flips(before, after)
+    estimate = Estimate(found.value, found.low, found.high, n, unscored)
+    return Change(estimate, mcnemar(lost, won) if n >= TESTABLE else None, "McNemar, exact", alone)
+
+
+def _clustered(
+    kind: Kind, differences: Sequence[tuple[str, float]], unscored: int, alone: int, rng: random.Random
+) -> Change:
+    """Mean of the differences of pairs, whose cases may have several."""
+    sums: dict[str, float] = {}
+    sizes: dict[str, int] = {}
+    for case, difference in differences:
+        sums[case] = sums.get(case, 0.0) + difference
+        sizes[case] = sizes.get(case, 0) + 1
+    n, cases = len(differences), len(sums)
+    value = math.fsum(sums.values()) / n
+    if kind == "share" and not any(difference for _, difference in differences):
+        same = paired_difference(*[dict.fromkeys(sums, 0.0)] * 2)  # a bootstrap would say that 0 is certain
+        low, high = same.low, same.high
+    else:
+        low, high = _bootstrap([sums[case] for case in sums], [sizes[case] for case in sums], rng)
+    estimate = Estimate(value, min(low, value), max(high, value), n, unscored)
+    p = swapped(list(sums.values()), rng) if cases >= TESTABLE else None
+    return Change(estimate, p, "randomisation over cases", alone)
+
+
+def _bootstrap(sums: Sequence[float], sizes: Sequence[int], rng: random.Random) -> tuple[float, float]:
+    """Percentiles of sum ÷ size over cases drawn with replacement. One case has no interval."""
+    import numpy as np
+
+    if len(sums) == 1:
+        return math.nan, math.nan
+    s, n = np.array(sums, float), np.array(sizes, float)
+    return _percentiles([(times @ s) / (times @ n) for times in _drawn(len(sums), rng)])
+
+
+def _drawn(cases: int, rng: random.Random) -> list[Array]:
+    """How often each case is drawn: chunks of (draws, cases)."""
+    import numpy as np
+
+    generator, even = np.random.default_rng(rng.getrandbits(64)), np.full(cases, 1 / cases)
+    return [generator.multinomial(cases, even, size=_CHUNK).astype(float) for _ in range(DRAWS // _CHUNK)]
+
+
+def _percentiles(draws: Sequence[Array]) -> tuple[float, float]:
+    import numpy as np
+
+    low, high = np.quantile(np.concatenate(draws), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _perplexity(
+    pairs: Sequence[tuple[tuple[float, int], tuple[float, int]]], unscored: int, alone: int, rng: random.Random
+) -> Change:
+    """Difference of perplexities, exp(-sum of ln p ÷ tokens) each; drawn and swapped by answers."""
+    import numpy as np
+
+    logp, tokens = (np.array([[side[i] for side in pair] for pair in pairs], float) for i in (0, 1))  # (answers, 2)
+    before, after = np.exp(-logp.sum(0) / tokens.sum(0))
+    low = high = math.nan
+    if len(pairs) > 1:
+        drawn = (np.exp(-(times @ logp) / (times @ tokens)) for times in _drawn(len(pairs), rng))
+        low, high = _percentiles([perplexities[:, 1] - perplexities[:, 0] for perplexities in drawn])
+    p = swapped((logp[:, 1] - logp[:, 0]).tolist(), rng) if len(pairs) >= TESTABLE else None
+    estimate = Estimate(float(after - before), low, high, len(pairs), unscored)
+    return Change(estimate, p, "randomisation over cases", alone)
+
+
+def swapped(sums: Sequence[float], rng: random.Random) -> float:
+    """Two-sided p that the sum is as far from 0 as it is, if each summand could as well have the other sign.
+
+    Exact for whole numbers (by counting all ways); else from random signs.
+    """
+    if all(float(s).is_integer() for s in sums):
+        return _exact([int(s) for s in sums if s])
+    cases = {str(i): s for i, s in enumerate(sums)}
+    return paired_permutation(dict.fromkeys(cases, 0.0), cases, rng)
+
+
+def _exact(sums: Sequence[int]) -> float:
+    ways = {0: 1}
+    for s in sums:
+        following: dict[int, int] = {}
+        for total, count in ways.items():
+            for reached in (total + s, total - s):
+                following[reached] = following.get(reached, 0) + count
+        ways = following
+    far = sum(count for total, count in ways.items() if abs(total) >= abs(sum(sums)))
+    return far / 2 ** len(sums)
