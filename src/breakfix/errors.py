@@ -7,6 +7,7 @@
     │   ├── AssetError                a model or data set that no source could serve (what was tried)
     │   ├── LedgerError               a ledger of another version, a run folder that is not one
     │   ├── RunBusy                   the run folder is in use by another process
+    │   ├── BudgetSpent               a remote model's budget; what was paid for is recorded
     │   └── DiskFull                  no room left; nothing was corrupted
     └── ModelError                    the world's failure (endpoint down, out of memory): recorded, the run goes on
 
@@ -40,6 +41,10 @@ class LedgerError(UserError):
 
 class RunBusy(UserError):
     """Another process holds the run folder."""
+
+
+class BudgetSpent(UserError):
+    """A remote model has used up what may be spent on it."""
 
 
 class DiskFull(UserError):
