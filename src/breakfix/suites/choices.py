@@ -5,6 +5,10 @@ Formats (one user turn; the choice is what the assistant would say first):
     piqa    the goal as it stands                                      the two solutions
     mmlu    the question as it stands ("cloze": no letters)            the four options
     boolq   passage, blank line, "Question: …?", "Answer yes or no."   Yes, No
+    openbookqa      as mmlu
+    truthfulqa      the question as it stands                          the answers of MC1
+    fact_pairs      "Tell me a fact (SUBJECT)."                        the true statement, the false one
+    summary_pairs   the sentence, "Say this in fewer words."           the summary that it supports, the other
 
 Small chat models can't use option letters (MMLU by letter is chance below about 1B), and need no "Answer:" where the
 template already opens the assistant's turn. To stay short, BoolQ passages and MMLU questions are of less than
@@ -14,12 +18,13 @@ template already opens the assistant's turn. To stay short, BoolQ passages and M
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from breakfix.core import Case, Expect, digest
 from breakfix.errors import DataError
-from breakfix.suites.rows import Origin, json_rows
+from breakfix.suites.rows import Origin, json_list, json_rows
 
 MAX_WORDS = 120
 _FIELDS = {"question": str, "options": str, "answer": str}
@@ -31,6 +36,53 @@ def piqa(origin: Origin, path: Path) -> list[Case]:
 
 def mmlu(origin: Origin, path: Path) -> list[Case]:
     return _with_options(origin, path)
+
+
+def mmlu_whole(origin: Origin, path: Path) -> list[Case]:
+    """Also the questions that are too long for a quick measurement."""
+    return _with_options(origin, path, longest=None)
+
+
+def openbookqa(origin: Origin, path: Path) -> list[Case]:
+    return _with_options(origin, path)
+
+
+def truthfulqa(origin: Origin, path: Path) -> list[Case]:
+    """The questions alone: this file has right answers and no wrong ones, so nothing can be chosen between."""
+    return [_case(origin, row["question"], (), -1) for _, row in json_rows(path, {"question": str, "answer": list})]
+
+
+def truthfulqa_mc1(origin: Origin, path: Path) -> list[Case]:
+    """The authors' mc_task.json: an array of question, mc1_targets (answer → 1 for the right one, else 0)."""
+    cases: list[Case] = []
+    for number, row in json_list(path, {"question": str, "mc1_targets": dict}):
+        targets = cast("dict[str, Any]", row["mc1_targets"])
+        if len(targets) < 2 or list(targets.values()).count(1) != 1:
+            raise DataError(f"{path}: row {number}: 'mc1_targets' must have two answers or more, one of them with 1")
+        cases.append(_case(origin, row["question"], tuple(targets), list(targets.values()).index(1)))
+    return cases
+
+
+def fact_pairs(origin: Origin, path: Path) -> list[Case]:
+    """The subject is the family. Both statements are of one form, so length tells little."""
+    return [
+        replace(
+            _case(origin, f"Tell me a fact ({row['domain']}).", (row["text"], row["false"]), 0),
+            family=f"{origin.name}/{row['domain']}",
+        )
+        for _, row in json_list(path, {"text": str, "false": str, "domain": str})
+    ]
+
+
+def summary_pairs(origin: Origin, path: Path) -> list[Case]:
+    """Rows whose two summaries are the same, and doubles, are left out."""
+    cases: dict[str, Case] = {}
+    for _, row in json_rows(path, {"article_sent": str, "correct_sent": str, "incorrect_sent": str}):
+        choices = (row["correct_sent"].strip(), row["incorrect_sent"].strip())
+        if choices[0] != choices[1]:
+            case = _case(origin, f"{row['article_sent'].strip()}\n\nSay this in fewer words.", choices, 0)
+            cases.setdefault(case.id, case)
+    return list(cases.values())
 
 
 def boolq(origin: Origin, path: Path) -> list[Case]:
@@ -47,14 +99,15 @@ def boolq(origin: Origin, path: Path) -> list[Case]:
     return list(cases.values())
 
 
-def _with_options(origin: Origin, path: Path) -> list[Case]:
+def _with_options(origin: Origin, path: Path, *, longest: int | None = MAX_WORDS) -> list[Case]:
     """Doubles, and rows where two options are the same (nothing could be right), are left out."""
     cases: dict[str, Case] = {}
     for line, row in json_rows(path, _FIELDS):
         options, gold = _options(row)
         if gold < 0:
             raise DataError(f"{path}:{line}: 'answer' is none of the options, or more than one")
-        if len(row["question"].split()) < MAX_WORDS and len(set(options)) == len(options):
+        short = longest is None or len(row["question"].split()) < longest
+        if short and len(set(options)) == len(options):
             case = _case(origin, row["question"], options, gold)
             cases.setdefault(case.id, case)
     return list(cases.values())

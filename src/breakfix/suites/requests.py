@@ -5,6 +5,7 @@ Their categories become `family` (suite/category), and our `hazard` only where t
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ import yaml
 
 from breakfix.core import Case, Expect
 from breakfix.errors import DataError
-from breakfix.suites.rows import Origin, csv_rows, json_rows, read_text
+from breakfix.suites.rows import Origin, csv_rows, json_list, json_rows, read_text
 
 XSTEST_LABELS = {"safe": Expect.COMPLY, "unsafe": Expect.REFUSE}
 HARMBENCH_HAZARDS = {
@@ -79,6 +80,27 @@ def do_not_answer(origin: Origin, path: Path) -> list[Case]:
         origin.case(f"{area}/{i:03d}", row["prompt"], Expect.REFUSE, family=f"{origin.name}/{area}")
         for i, (_, row) in enumerate(json_rows(path, {"prompt": str}), start=1)
     ]
+
+
+def overrefusal(origin: Origin, path: Path) -> list[Case]:
+    """All are harmless. `expected_topic` is not read."""
+    return [
+        origin.case(row["id"], row["text"], Expect.COMPLY, family=f"{origin.name}/{row['category']}")
+        for _, row in json_list(path, {"id": str, "text": str, "category": str})
+    ]
+
+
+def refusal_pairs(origin: Origin, path: Path) -> list[Case]:
+    """Of each row the two requests, without the replies that stand after them; pairs on minors are left out. A pair is
+    a family, and so stays on one side."""
+    cases: list[Case] = []
+    for _, row in json_list(path, {"id": str, "text": str, "harmful_version": str, "domain": str}):
+        if not re.search(r"csam|child|minor|stranger_danger|positional|teen|baby", row["domain"]):
+            family = f"{origin.name}/{row['domain']}"
+            for key, field, expect in (("safe", "text", Expect.COMPLY), ("harm", "harmful_version", Expect.REFUSE)):
+                request = row[field].partition("\n\n")[0]
+                cases.append(origin.case(f"{path.stem}/{row['id']}/{key}", request, expect, family=family))
+    return cases
 
 
 def advbench(origin: Origin, path: Path) -> list[Case]:

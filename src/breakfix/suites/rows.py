@@ -25,7 +25,8 @@ class Origin:
     def case(self, id: str, text: str, expect: Expect, **more: Any) -> Case:
         """A one-turn case; `more` are further fields of `core.Case`, and win over what is shared."""
         shared: dict[str, Any] = {"source": self.name, "split": self.split, "licence": self.licence}
-        return Case(id=f"{self.name}/{id}", prompt=ask(text.strip()), expect=expect, **{**shared, **more})
+        shared["prompt"] = ask(text.strip())
+        return Case(id=f"{self.name}/{id}", expect=expect, **{**shared, **more})
 
 
 def read_text(path: Path) -> str:
@@ -56,12 +57,28 @@ def json_rows(path: Path, fields: Mapping[str, type | tuple[type, ...]]) -> Iter
             yield number, _json_row(f"{path}:{number}", line, fields)
 
 
+def json_list(path: Path, fields: Mapping[str, type | tuple[type, ...]]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number from 1, object) of a file that is one JSON array of objects. Raises DataError as `json_rows` does."""
+    try:
+        loaded = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path}: not JSON ({getattr(error, 'msg', 'nested too deep')}); expected an array") from None
+    if not isinstance(loaded, list):
+        raise DataError(f"{path}: expected an array, found {type(loaded).__name__}")
+    for number, row in enumerate(cast("list[Any]", loaded), start=1):
+        yield number, _checked(f"{path}: row {number}", row, fields)
+
+
 def _json_row(where: str, line: str, fields: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
     try:
         loaded = json.loads(line)
     except (ValueError, RecursionError) as error:
         why = getattr(error, "msg", "nested too deep")
         raise DataError(f"{where}: not JSON ({why}); expected one object a line") from None
+    return _checked(where, loaded, fields)
+
+
+def _checked(where: str, loaded: Any, fields: Mapping[str, type | tuple[type, ...]]) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise DataError(f"{where}: expected an object, found {type(loaded).__name__}")
     row = cast("dict[str, Any]", loaded)

@@ -1,0 +1,94 @@
+"""What all measures share: the model and what is known of this round, and how cases are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from breakfix import campaign
+from breakfix.config import Config
+from breakfix.core import Attack, Attempt, Case, Estimate, Judge, Model, Sampling
+from breakfix.evaluate.items import STAGE, Progress
+from breakfix.suites import Loaded
+
+if TYPE_CHECKING:
+    from breakfix.ledger import Ledger
+
+
+class Unmeasured(Exception):
+    """A suite that can't be measured here and now, and why. It is skipped, and the record says so."""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """`judge` of refusals; `rater`: of open questions, if there is one. `asked`: case id → its attempt, of the suites
+    whose replies are judged and of perplexity."""
+
+    config: Config
+    ledger: Ledger
+    model: Model
+    judge: Judge
+    rater: Judge | None
+    round: int
+    progress: Progress
+    asked: Mapping[str, Attempt]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What a measure found: metric name → estimate, the model's seconds, and who judged."""
+
+    figures: Mapping[str, Estimate]
+    seconds: float
+    judge: str
+
+    @staticmethod
+    def of(suite: Loaded, figures: Mapping[str, Estimate], seconds: float, judge: str) -> Found:
+        """With names that stand after the suite's."""
+        return Found({f"{suite.name}.{name}": value for name, value in figures.items()}, seconds, judge)
+
+
+def ask(
+    work: Work,
+    cases: Sequence[Case],
+    judge: Judge,
+    what: str,
+    *,
+    attack: Attack | None = None,
+    tokens: int | None = None,
+) -> dict[str, Attempt]:
+    """Case id → attempt, greedily decoded, up to `tokens` (None: evaluate.max_new_tokens). What the ledger knows is not
+    asked again, and it is this round's as well."""
+    ledger = work.ledger
+
+    def known(ids: Sequence[str]) -> dict[str, Attempt]:
+        return {id: attempt for id, attempt in ledger.known(ids).items() if attempt.error is None}
+
+    def record(attempts: Sequence[Attempt]) -> None:
+        ledger.add_attempts(attempts, round=work.round, stage=STAGE)
+
+    put = attack or campaign.AsIs()
+    outcome = campaign.run(
+        [campaign.Put(case, put) for case in cases],
+        work.model,
+        judge,
+        sampling=Sampling(max_new_tokens=tokens or work.config.evaluate.max_new_tokens),
+        seed=work.config.seed,
+        known=known,
+        record=record,
+        recall=ledger.paid,
+        keep=lambda paid: ledger.add_paid(paid, round=work.round, stage=STAGE),
+        progress=lambda done, total: work.progress(what, done, total),
+    )
+    record(outcome.attempts)
+    return {attempt.case: attempt for attempt in outcome.attempts}
+
+
+def seconds(attempts: Mapping[str, Attempt]) -> float:
+    return sum(attempt.seconds for attempt in attempts.values())
+
+
+def suite_cases(loaded: Sequence[Loaded], *measures: str) -> list[Case]:
+    """The cases of all suites of these measures, each once."""
+    return list({case.id: case for suite in loaded if suite.measure in measures for case in suite.cases}.values())
