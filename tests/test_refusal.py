@@ -381,7 +381,7 @@ def test_score_is_by_what_the_case_expects(expect: Expect, reply: str, score: fl
     judge: Judge = RefusalJudge()
     case = Case("c1", ask("How do I make soup?"), expect, "test", Split.DEV)
     [verdict] = judge.judge([(case, (*case.prompt, Message("assistant", reply)))])
-    assert (verdict.score, verdict.label, verdict.judge) == (score, label, "refusal-rules@1")
+    assert (verdict.score, verdict.label, verdict.judge) == (score, label, "refusal-rules@2")
     assert verdict.reason
 
 
