@@ -261,6 +261,7 @@ _ALL = (
                     _JUDGE,
                     _ASKED,
                     _arg("-o", "--output", metavar="FILE", type=Path, help="the card to write (default: your own)"),
+                    _arg("--note", metavar="TEXT", default="", help="what a reader of the card has to know"),
                     _JSON,
                 ),
                 'A line: {"prompt": ..., "response": ..., "label": "full"}; perhaps category, language, source, model.',

@@ -106,6 +106,7 @@ def card(arguments: Arguments) -> int:
         now = version(find(arguments.name))
     except UserError:  # the card outlives what it was made with
         now = None
+    found.sort(key=lambda one: (one["judge"] != now, -one["n"]))  # what holds now comes first
     if arguments.json:
         output.as_json({"name": arguments.name, "version": now, "calibrations": found})
         return 0
@@ -152,6 +153,7 @@ def calibrate(arguments: Arguments) -> int:
             judge,
             labels,
             date=datetime.now(UTC).date().isoformat(),
+            note=arguments.note,
             command=_command(arguments),
             progress=_counter(entry.name, len(labels.rows)),
         )
@@ -159,12 +161,11 @@ def calibrate(arguments: Arguments) -> int:
     text = cards_of.merged(arguments.judge, measured, path)
     _make_room(path)
     output.save(path, text)
-    shown = {**measured.as_json(), "from": "yours"}
+    shown = {"from": str(path), **measured.as_json()}
     if arguments.json:
         output.as_json({"name": arguments.judge, "version": judge.name, "card": str(path), "calibrations": [shown]})
         return 0
     _tell(shown, judge.name)
-    output.note(f"card: {path}")
     return 0
 
 

@@ -134,7 +134,7 @@ def measure_of(rubric: Rubric) -> str:
         return "third_party"
     if Expect.GROUNDED in rubric.breach:
         return "ungroundedness"
-    return "severity" if rubric.scale == (0, 7) else "objective"
+    return {(0, 7): "severity", (1, 10): "quality"}.get(rubric.scale or (0, 1), "objective")
 
 
 def _guard(name: str) -> Entry:
