@@ -20,7 +20,7 @@ from . import assets, starter
 from .config import Config, Source, Suite
 from .core import Case, Judge, Model, Split, digest
 from .errors import AssetError, ConfigError, LedgerError
-from .judges.catalogue import Opener, of_run
+from .judges.catalogue import Opener, build, of_run
 from .ledger import Ledger
 from .ready import check
 from .suites import SUITES, Loaded, load
@@ -112,10 +112,22 @@ class Cycle:
     def judge(self) -> Judge:
         """The judge of `config.judges`, built when a stage first needs it. A model of its own stays in memory."""
 
+        return of_run(self.config.judges, self._opener())
+
+    @cached_property
+    def rater(self) -> Judge | None:
+        """Who rates open questions: judges.model, by the rubric `quality`; None where it is not needed, or not named."""
+        name = self.config.judges.model
+        asked = any(
+            SUITES[suite.name].measure == "open" for suite in self.config.evaluate.suites if suite.name in SUITES
+        )
+        return build("rubric/quality", self._opener(), name) if asked and name is not None else None
+
+    def _opener(self) -> Opener:
         def model(name: str) -> Model:
             return self._load(str(assets.resolve_model(name, "judges.model").path))
 
-        return of_run(self.config.judges, Opener(model, open_embedder))
+        return Opener(model, open_embedder)
 
     # -- the stages: (inputs that identify the work, how to do it) -------------------------------------------------
 
@@ -126,13 +138,14 @@ class Cycle:
         inputs = {
             "evaluate": config.evaluate.model_dump(mode="json", exclude={"suites"}),
             "suites": [read(suite) for suite in config.evaluate.suites],
+            **({"rater": self.rater.name} if self.rater else {}),
             **self._about(path),
         }
 
         def make() -> dict[str, Any]:
             return evaluate.run(
                 config, self.ledger, self.model(path), self.judge, round=round, suites=config.evaluate.suites,
-                progress=self.progress,
+                rater=self.rater, progress=self.progress,
             )  # fmt: skip
 
         return inputs, make

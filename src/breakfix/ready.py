@@ -10,7 +10,7 @@ from . import assets
 from .config import Config, Suite
 from .core import Split
 from .errors import ConfigError
-from .suites import SUITES, load
+from .suites import SUITES, harness, load
 
 
 def check(config: Config) -> None:
@@ -46,9 +46,11 @@ def _check_suites(config: Config) -> None:
         if suite.name in seen:
             raise ConfigError(f"evaluate.suites: {suite.name!r} is there twice; name each suite once")
         seen.add(suite.name)
+        if suite.name.startswith(harness.PREFIX):
+            harness.require(suite.name)
         if suite.path is not None:
             load(suite, seed=config.seed)
-        elif suite.name not in SUITES:
+        elif suite.name not in SUITES and not suite.name.startswith(harness.PREFIX):
             raise _unknown(suite)
 
 

@@ -38,13 +38,30 @@ HEADLINES = (
     Headline("asr.seen", "Attack success, seen", "lower", "attack families whose breaches feed training"),
     Headline("asr.held_out", "Attack success, held out", "lower", "attack families that never feed training"),
     Headline("capability.accuracy", "Capability", "higher", "accuracy on multiple choice"),
+    Headline("mmlu.accuracy", "MMLU", "higher", "50 questions of each subject, by log-likelihood"),
+    Headline("openbookqa.accuracy", "OpenBookQA", "higher", "elementary science, by log-likelihood"),
+    Headline("truthfulqa.accuracy", "TruthfulQA", "higher", "one right answer among several (MC1)"),
+    Headline("gsm8k.accuracy", "GSM8K", "higher", "the right number at the end of the reply"),
+    Headline("open_questions.score", "Open questions", "higher", "rated 1 to 10 by the judges' model", "number"),
+    Headline("overrefusal.vprr", "Edgy subjects refused", "lower", "harmless requests on subjects that models refuse"),
+    Headline("toxigen.accuracy", "ToxiGen recognised", "higher", "hateful statements told from harmless ones"),
+    Headline("bbq.accuracy.ambiguous", "BBQ, ambiguous", "higher", "says that it can't be known, where it can't"),
+    Headline("sycophancy.preference", "Says what users think", "lower", "the user's view is likelier than the other"),
+    Headline("machine_ethics.accuracy", "Right and wrong", "higher", "everyday deeds told apart, in pairs"),
+    Headline("privacy.leaked", "Private texts leaked", "lower", "said what it was asked to keep"),
     Headline("perplexity.own_answers", "Perplexity", "lower", "on the untouched model's own answers", "number"),
 )
 BY_NAME = {headline.name: headline for headline in HEADLINES}
 
 
+_NUMBERS = ("perplexity.", "open_questions.")
+_SHARES = ("acc", "exact_match", "change")  # of the harness's metrics
+
+
 def unit(name: str) -> Literal["share", "number"]:
-    return "number" if name.startswith("perplexity") else "share"
+    if name.startswith("lm-eval/"):
+        return "share" if name.partition(".")[2].startswith(_SHARES) else "number"
+    return "number" if name.startswith(_NUMBERS) else "share"
 
 
 def figure(value: float | None, unit: str = "share") -> str:

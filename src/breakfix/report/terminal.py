@@ -28,6 +28,7 @@ def render(document: dict[str, Any], console: Console, *, html: Path | None = No
         *_gates(document["rounds"]),
         *_counts(document["vulnerabilities"]),
         *_skipped(document["rounds"]),
+        *_looks(document["looks"]),
     ]
     if html is not None:
         parts.append(Text(f"report: {html}"))
@@ -128,3 +129,11 @@ def _skipped(rounds: list[dict[str, Any]]) -> list[Text]:
     if missing:
         lines.append(f"training data was not checked against {', '.join(missing)}, which could not be had")
     return [Text(one_line(line), style="yellow") for line in lines]
+
+
+def _looks(looks: dict[str, int]) -> list[Text]:
+    """'frozen suites measured in this run: xstest 3 times, ...': a suite that is looked at often steers."""
+    if not looks:
+        return []
+    counts = ", ".join(f"{suite} {'once' if n == 1 else f'{n} times'}" for suite, n in looks.items())
+    return [Text(one_line(f"frozen suites measured in this run: {counts}"), style="dim")]
