@@ -309,6 +309,13 @@ _ALL = (
         ),
     ),
     Command(
+        "suites",
+        "the benchmarks that are built in: what, how many, how they are measured, and whether they are here",
+        "breakfix suites",
+        "suites:overview",
+        (_JSON,),
+    ),
+    Command(
         "trace",
         "where a training row, attempt, case or vulnerability came from, and what came of it",
         "breakfix trace V1 runs/demo",

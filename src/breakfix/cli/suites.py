@@ -1,0 +1,62 @@
+"""breakfix suites: what a model can be measured with, and whether it can be had here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from breakfix.cli import output
+from breakfix.cli.commands import Arguments
+
+if TYPE_CHECKING:
+    from breakfix.suites import SuiteSpec
+
+
+def overview(arguments: Arguments) -> int:
+    """breakfix suites"""
+    from breakfix.suites import SUITES, harness
+
+    rows = [_row(spec) for spec in SUITES.values()]
+    if arguments.json:
+        output.as_json(rows)
+        return 0
+    output.table(
+        ("name", "n", "split", "measure", "here", "what, whose, licence"),
+        [
+            (r["name"], str(r["n"]), r["split"], r["measure"], r["here"], f"{r['what']}\n{r['source']}; {r['licence']}")
+            for r in rows
+        ],
+    )
+    state = "installed" if harness.available() else "pip install 'breakfix[lm-eval]'"
+    print(f"also: lm-eval/TASK, any task of lm-evaluation-harness ({state}); a file of your own, by name and path")
+    return 0
+
+
+def _row(spec: SuiteSpec) -> dict[str, Any]:
+    """`here`: yes, or what it takes; `offline`: it needs nothing that is not on this machine."""
+    from breakfix import assets
+
+    known = assets.catalogue()
+    missing = [known[name] for name in spec.files or {} if not _found(known[name])]
+    needs = [f"package {a.package}" if a.package else f"hub {a.hub.id}" for a in missing if a.package or a.hub]
+    return {
+        "name": spec.name,
+        "what": spec.doc,
+        "n": spec.n,
+        "split": spec.split.value,
+        "measure": spec.measure,
+        "source": spec.source,
+        "licence": spec.licence,
+        "offline": not missing,
+        "here": ", ".join(dict.fromkeys(needs)) or "yes",
+    }
+
+
+def _found(asset: Any) -> bool:
+    from breakfix import assets
+    from breakfix.errors import AssetError
+
+    try:
+        assets.resolve_asset(asset, offline=True, progress=False)
+    except AssetError:
+        return False
+    return True
