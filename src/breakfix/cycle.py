@@ -116,7 +116,7 @@ class Cycle:
 
     @cached_property
     def rater(self) -> Judge | None:
-        """Who rates open questions: judges.model, by the rubric `quality`; None where it is not needed, or not named."""
+        """Who rates open questions: judges.model, by the rubric `quality`; None where not needed, or not named."""
         name = self.config.judges.model
         asked = any(
             SUITES[suite.name].measure == "open" for suite in self.config.evaluate.suites if suite.name in SUITES
