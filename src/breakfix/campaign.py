@@ -32,7 +32,7 @@ from breakfix.core import (
     Verdict,
     digest,
 )
-from breakfix.errors import ConfigError, ModelError, UserError
+from breakfix.errors import BudgetSpent, ConfigError, ModelError, UserError
 
 GROUP = 16  # replies judged, and attempts recorded, at a time
 HELPER_SAMPLING = Sampling(max_new_tokens=256, temperature=0.7, top_p=0.95)
@@ -434,14 +434,18 @@ class _Run:
                 self.unrun.append(_not_run(live, "query budget"))
             batch = batch[:room]
         group: list[tuple[_Live, Reply]] = []
-        for live, reply in self._stream(self.target, batch, self.sampling):
-            self.queries += 1
-            group.append((self._counted(live, reply), reply))
-            if self._late():
-                break
-            if len(group) == GROUP:
-                self._settle(group, new=True)
-                group = []
+        try:
+            for live, reply in self._stream(self.target, batch, self.sampling):
+                self.queries += 1
+                group.append((self._counted(live, reply), reply))
+                if self._late():
+                    break
+                if len(group) == GROUP:
+                    now, group = group, []
+                    self._settle(now, new=True)
+        except BudgetSpent:  # of the target; what it was paid for is judged and recorded
+            self._settle(group, new=True)
+            raise
         self._settle(group, new=True)
 
     def _recalled(self, batch: list[_Live]) -> tuple[list[tuple[_Live, Paid]], list[_Live]]:

@@ -140,7 +140,6 @@ class _Row:
     prompt: Conversation = field(compare=False)
     body: bytes = field(compare=False)
     tries: int = field(init=False, default=0, compare=False)
-    answers: int = field(init=False, default=0, compare=False)  # the gate's, when the row was first sent
 
 
 class _Call:
@@ -244,8 +243,6 @@ class _Call:
 
     def _send(self, line: Line) -> _Row:
         row = heapq.heappop(self.waiting)
-        if not row.tries:
-            row.answers = self.gate.answers
         row.tries += 1
         self.gate.under_way += 1
         self.under_way[row.index] = line
@@ -259,7 +256,7 @@ class _Call:
             if not self.stopped:
                 now = time.monotonic()
                 self.gate.heard(outcome, sent=sent, now=now)
-                again = self.gate.again(outcome, tries=row.tries, answers=row.answers, now=now)
+                again = self.gate.again(outcome, tries=row.tries, now=now)
                 if again is None:
                     self.done.append((row.index, outcome.reply))
                 else:

@@ -7,9 +7,9 @@ suggests, holds for all; it doubles with every failure in a row, and is drawn at
 clients part.
 
 It closes, and what waits becomes errors without being sent, where asking on is of no use: nobody is let in (a wrong
-key, say) and no request was answered before, or thrice in a row; or a row has used up its tries while no other row was
-answered (three rows, where the endpoint is there and says that something broke in it). The next call tries again, with
-one request and without patience.
+key, say) and no request was answered before, or thrice in a row; it was busy, late or away more often in a row than a
+row may be tried again (thrice at least); or three rows in a row used up their tries. The next call tries again, with one request and
+without patience.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Gate:
         self.closed: str | None = None
         self.answers = 0  # so far, in all
         self._rng = rng
-        self._patience = retries
+        self._patience, self._hope = retries, max(retries, IN_A_ROW - 1)  # tries of a row, failures in a row
         self._steep = float(most)  # up to here the limit rises by one per answer
         self._halved = -1.0  # when
         self._strikes = self._denials = self._lost = 0  # in a row
@@ -48,14 +48,15 @@ class Gate:
         """Before a call: what was closed is tried again, carefully."""
         if self.closed is not None:
             self.closed, self.limit, self.until = None, 1.0, self._asked
-            self._patience, self._denials = 0, IN_A_ROW - 1
+            self._patience, self._hope, self._strikes = 0, 0, 0
+            self._denials, self._lost = IN_A_ROW - 1, IN_A_ROW - 1
 
     def heard(self, outcome: Outcome, *, sent: float, now: float) -> None:
         """Take note of what came of a request."""
         if outcome.kind == "answered":
             self.answers += 1
             self._strikes = self._denials = self._lost = 0
-            self._patience = self.retries
+            self._patience, self._hope = self.retries, max(self.retries, IN_A_ROW - 1)
             self.limit = min(float(self.most), self.limit + (1 if self.limit < self._steep else 1 / self.limit))
         elif outcome.kind == "denied":
             self._denials += 1
@@ -69,6 +70,8 @@ class Gate:
             self.limit = max(1.0, self.limit / 2)
             self._steep, self._halved = self.limit, now
             self._strikes += 1
+            if self._strikes > self._hope:
+                self.closed = outcome.reply.error
         if outcome.wait is not None:
             self._asked = max(self._asked, now + outcome.wait)
             self.until = max(self.until, self._asked)
@@ -80,16 +83,13 @@ class Gate:
         longest = min(LONGEST_PAUSE, self.unit * 2.0 ** max(0, failures - 1))
         return longest * self._rng.uniform(0.5, 1.0)
 
-    def again(self, outcome: Outcome, *, tries: int, answers: int, now: float) -> float | None:
-        """When a row may be tried again after its `tries`-th failure; None where it has failed for good.
-
-        `answers`: how many there were in all when the row was first sent.
-        """
+    def again(self, outcome: Outcome, *, tries: int, now: float) -> float | None:
+        """When a row may be tried again after its `tries`-th failure; None where it has failed for good."""
         if outcome.kind in ("answered", "denied") or self.closed is not None:
             return None
         if tries > self._patience:
             self._lost += 1
-            if self.answers == answers and (outcome.kind != "broken" or self._lost >= IN_A_ROW):
+            if self._lost >= IN_A_ROW:
                 self.closed = outcome.reply.error
             return None
         shared = outcome.kind in ("busy", "away")  # `until` says when; first in, first out again
