@@ -8,8 +8,8 @@ clients part.
 
 It closes, and what waits becomes errors without being sent, where asking on is of no use: nobody is let in (a wrong
 key, say) and no request was answered before, or thrice in a row; it was busy, late or away more often in a row than a
-row may be tried again (thrice at least); or three rows in a row used up their tries. The next call tries again, with one request and
-without patience.
+row may be tried again (thrice at least); or three rows in a row used up their tries. The next call tries again, with
+one request and without patience.
 """
 
 from __future__ import annotations
