@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import assets, starter
 from .config import Config, Source, Suite
@@ -22,8 +22,13 @@ from .core import Case, Judge, Model, Split, digest
 from .errors import AssetError, ConfigError, LedgerError
 from .judges.catalogue import Opener, build, of_run
 from .ledger import Ledger
-from .ready import check
+from .models.endpoint import is_remote
+from .models.open import model_id, open_hf, open_model, place
+from .ready import check, trainable
 from .suites import SUITES, Loaded, load
+
+if TYPE_CHECKING:
+    from .models.remote import RemoteModel
 
 STAGES = ("curate", "train", "evaluate", "redteam", "identify")
 Progress = Callable[[str, int, int], None]
@@ -49,12 +54,13 @@ class Cycle:
         *,
         progress: Progress = _quiet,
         say: Say = _mute,
-        open_model: Callable[[str, Config], Model] | None = None,
+        open_model: Callable[[str, Config], Model] = open_model,
     ) -> None:
         self.config, self.run_folder, self.ledger = config, run, ledger
         self.progress, self.say = progress, say
-        self._open = open_model or open_hf
+        self._open = open_model
         self._loaded: tuple[str, Model] | None = None
+        self._remote: dict[str, Model] = {}
         self._walls: list[Case] | None = None
         self._no_walls: list[dict[str, str]] = []  # suites that can't be had, and why
 
@@ -65,6 +71,7 @@ class Cycle:
 
         `after_round` is told each round that is complete (also one that was read back).
         """
+        trainable(self.config)
         check(self.config)
         record: dict[str, Any] = {}
         for round in range(self.config.rounds + 1):
@@ -125,7 +132,7 @@ class Cycle:
 
     def _opener(self) -> Opener:
         def model(name: str) -> Model:
-            return self._load(str(assets.resolve_model(name, "judges.model").path))
+            return self._load(name if is_remote(name) else str(assets.resolve_model(name, "judges.model").path))
 
         return Opener(model, open_embedder)
 
@@ -156,7 +163,7 @@ class Cycle:
         config, path = self.config, self.model_path(round)
         helper = self._helper_path()
         inputs = {
-            "redteam": {**config.redteam.model_dump(mode="json"), "helper": weights(helper) if helper else None},
+            "redteam": {**config.redteam.model_dump(mode="json"), "helper": self._id(helper) if helper else None},
             "attacks": attacks(config.redteam.seen, config.redteam.held_out),
             **self._about(path),
         }
@@ -205,6 +212,7 @@ class Cycle:
     def _train(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
         from .train import run as train
 
+        trainable(self.config)
         config, policy = self.config, self.model_path(round - 1)
         inputs = {
             "train": config.train.model_dump(mode="json"),
@@ -226,8 +234,8 @@ class Cycle:
     # -- models ----------------------------------------------------------------------------------------------------
 
     def base_path(self) -> str:
-        """The untouched model's folder (downloaded or converted when first needed)."""
-        return str(assets.resolve(self.config.model).path)
+        """The untouched model's folder (downloaded or converted when first needed), or a remote one's address."""
+        return place(self.config.model)
 
     def model_path(self, round: int) -> str:
         return self.base_path() if round == 0 else trained(self.run_folder, self._record(round, "train"))
@@ -240,8 +248,24 @@ class Cycle:
         return self._loaded[1]
 
     def _load(self, path: str) -> Model:
-        """Open the model at `path` in the run's precision."""
-        return self._open(path, self._settled())
+        """Open the model at `path` in the run's precision. Of a remote one there is one for all who ask it."""
+        if not is_remote(path):
+            return self._open(path, self._settled())
+        if path not in self._remote:
+            self._remote[path] = self._metered(self._open(path, self.config))
+        return self._remote[path]
+
+    def _metered(self, model: Model) -> Model:
+        """What a remote model costs is counted over the whole run."""
+        from .models.remote import RemoteModel
+
+        if isinstance(model, RemoteModel):
+            self.count(model)
+        return model
+
+    def count(self, model: RemoteModel) -> None:
+        """Go on counting what is spent on a model from where the ledger is, and in it."""
+        model.resume(self.ledger.spent(model.id), self.ledger.add_spent)
 
     def _settled(self) -> Config:
         """The config with the run's precision in place of `auto`, once that is known."""
@@ -271,7 +295,7 @@ class Cycle:
 
     def _helper_path(self) -> str | None:
         name = self.config.redteam.helper
-        return str(assets.resolve(name).path) if name else None
+        return place(name) if name else None
 
     # -- what stages read ------------------------------------------------------------------------------------------
 
@@ -301,8 +325,12 @@ class Cycle:
         rows = self.ledger.examples(round=round, dataset=dataset)
         return digest([[row.id, row.cut, row.rejected_cut] for row in rows])
 
+    def _id(self, path: str) -> str:
+        """What identifies a model among a stage's inputs."""
+        return model_id(path, self.config) if is_remote(path) else weights(path)
+
     def _about(self, path: str) -> dict[str, Any]:
-        return {"model": weights(path), "judge": self.judge.name, "seed": self.config.seed, "pack": pack(),
+        return {"model": self._id(path), "judge": self.judge.name, "seed": self.config.seed, "pack": pack(),
                 "precision": self.config.hardware.precision}  # fmt: skip
 
 
@@ -344,14 +372,6 @@ def attacks(seen: Sequence[str], held_out: Sequence[str]) -> list[tuple[str, str
 
     used = [attack for attack in catalogue().values() if attack.family in (*seen, *held_out)]
     return sorted((attack.name, attack.family, getattr(attack, "version", 1)) for attack in used)
-
-
-def open_hf(path: str, config: Config) -> Model:
-    """Load a transformers model with the config's hardware settings."""
-    from .models.hf import HFModel
-
-    hardware = config.hardware
-    return HFModel.load(path, precision=hardware.precision, threads=hardware.threads, batch=hardware.batch)
 
 
 def open_embedder() -> Any:

@@ -10,11 +10,29 @@ from . import assets
 from .config import Config, Suite
 from .core import Split
 from .errors import ConfigError
+from .models import endpoint
 from .suites import SUITES, harness, load
 
 
+def trainable(config: Config) -> None:
+    """Raises ConfigError where rounds are to be trained on a model that can only be asked."""
+    if endpoint.is_remote(config.model):
+        where = endpoint.address(config.model)
+        raise ConfigError(
+            f"model: {where} is remote, and a remote model can't be trained; measure it with `breakfix evaluate CONFIG "
+            "--round 0` and `breakfix redteam CONFIG --round 0`, or name a model that is here"
+        )
+
+
+def models(config: Config) -> list[tuple[str, str]]:
+    """(setting, name) of every model that the config names."""
+    named = (("model", config.model), ("redteam.helper", config.redteam.helper), ("judges.model", config.judges.model))
+    return [(key, name) for key, name in named if name is not None]
+
+
 def check(config: Config) -> None:
-    """Attack families, judges, suites, every row of the user's files, and that nothing measured is a training source.
+    """Remote models' addresses and keys, attack families, judges, suites, every row of the user's files, and that
+    nothing measured is a training source.
 
     Raises ConfigError, DataError (file, line, what is wrong).
     """
@@ -23,6 +41,9 @@ def check(config: Config) -> None:
     from .redteam import catalogue
     from .redteam.plan import split_families
 
+    for key, name in models(config):
+        if endpoint.is_remote(name):
+            endpoint.check(name, config.endpoints, key)
     split_families(list(catalogue().values()), config.redteam.seen, config.redteam.held_out)
     members(config.judges)
     _check_suites(config)
@@ -70,8 +91,10 @@ def fetch(config: Config, *, data: bool = True, say: Callable[[str], None] = lam
     """
     from .curate.sources import LONGEST, gather
 
-    for key, name in (("model", config.model), ("redteam.helper", config.redteam.helper)):
-        if name is not None:
+    for key, name in models(config):
+        if endpoint.is_remote(name):
+            say(f"{key}: {endpoint.address(name, key)} (remote)")
+        else:
             found = assets.resolve_model(name, key)
             say(f"{key}: {name}" if found.source == "path" else f"{key}: {name} ({found.source}: {found.detail})")
     if data:

@@ -17,6 +17,7 @@ from breakfix.cli.commands import Arguments
 from breakfix.config import Config
 from breakfix.core import Message, Model, Sampling
 from breakfix.errors import LedgerError, UserError
+from breakfix.models.endpoint import is_remote
 
 HELP = "/reset begins anew, /undo takes the last turn back, /quit ends"
 
@@ -25,9 +26,9 @@ def chat(arguments: Arguments) -> int:
     """breakfix chat"""
     with output.to_stderr():
         path, config = locate(arguments.model)
-        from breakfix.cycle import open_hf
+        from breakfix.models.open import open_model
 
-        model = open_hf(path, config)
+        model = open_model(path, config)
     output.note(f"{model.id}; {HELP}")
     sampling = Sampling(max_new_tokens=arguments.max_new_tokens, temperature=arguments.temperature)
     for said in talk(model, _turns(), sampling, arguments.system):
@@ -36,7 +37,9 @@ def chat(arguments: Arguments) -> int:
 
 
 def locate(name: str) -> tuple[str, Config]:
-    """The model's folder (or hub id): of RUN:ROUND, else of an asset, folder or hub id."""
+    """The model's folder, hub id or address: of RUN:ROUND, else of an asset, folder, hub id or address."""
+    if is_remote(name):
+        return name, Config()
     match = re.fullmatch(r"(.+):(\d+)", name)
     if match and not Path(name).exists():
         return _of_run(Path(match[1]), int(match[2]))
@@ -56,7 +59,7 @@ def _of_run(run: Path, round: int) -> tuple[str, Config]:
         )
     config, _ = places.read(run, run)
     if round == 0:
-        return str(assets.resolve_model(config.model).path), config
+        return (config.model if is_remote(config.model) else str(assets.resolve_model(config.model).path)), config
     with Ledger.open(run, write=False) as ledger:
         record = ledger.finished(round, "train")
     if record is None:

@@ -303,8 +303,7 @@ def _embedder() -> Any:
 
 
 def _model(name: str) -> Model:
-    from breakfix import assets
     from breakfix.config import Config
-    from breakfix.cycle import open_hf
+    from breakfix.models.open import open_model
 
-    return open_hf(str(assets.resolve_model(name).path), Config())
+    return open_model(name, Config())

@@ -57,7 +57,10 @@ def _go(config: Config, folder: Path, arguments: Arguments) -> str:
     """All rounds, then the report; returns the gate's last decision."""
     if arguments.rounds is not None:
         config = config.model_copy(update={"rounds": arguments.rounds})
+    from breakfix.ready import trainable
     from breakfix.report import to_json
+
+    trainable(config)
 
     last = 0
 

@@ -21,9 +21,21 @@ class Notes(Database):
 
     def add_event(self, round: int, stage: str, kind: str, payload: Mapping[str, Any]) -> None:
         """`payload` is a JSON object. A stage that is made again and says the same adds nothing."""
-        row = {"round": round, "stage": stage, "kind": kind, "run": self.run, "body": encode(payload)}
+        self._add_event(round, stage, kind, payload, self.run)
+
+    def _add_event(self, round: int, stage: str, kind: str, payload: Mapping[str, Any], run: int) -> None:
+        row = {"round": round, "stage": stage, "kind": kind, "run": run, "body": encode(payload)}
         with self.writing() as connection:
-            self.add_keyed(connection, tables.events, [{**row, "at": self.clock()}], within=(self.run,))
+            self.add_keyed(connection, tables.events, [{**row, "at": self.clock()}], within=(run,))
+
+    def add_spent(self, totals: Mapping[str, Any]) -> None:
+        """What was spent on a remote model (`model`) in this run so far. It counts whatever becomes of the stage."""
+        self._add_event(0, "run", "spent", totals, 0)
+
+    def spent(self, model: str) -> Mapping[str, Any]:
+        """The last of `add_spent` on that model; {} where there is none."""
+        rows = [event.payload for event in self.events(0, "run", "spent") if event.payload["model"] == model]
+        return rows[-1] if rows else {}
 
     def events(self, round: int | None = None, stage: str | None = None, kind: str | None = None) -> Iterator[Event]:
         """In the order they were added; None takes any."""

@@ -31,13 +31,13 @@ from breakfix.models.spending import Spent
 from breakfix.models.wire import FILTERED, Outcome, failed, refused, request, understand
 
 AHEAD = 16  # replies that wait for the caller, besides as many as may be under way
-TOLD = 16  # replies after which `tell` hears what was spent
+TOLD = 16  # replies after which the ledger is told what was spent
 TICK = 0.5  # seconds between looks for requests that are overdue
 
 
 class RemoteModel:
-    """`id` is endpoint and name. `spent` counts tokens; set it to what earlier runs spent, and `tell` to be told of it
-    (a JSON object) every few replies. May be asked from several threads, and while a `generate` is under way.
+    """`id` is endpoint and name; `spent` counts tokens. May be asked from several threads, and while a `generate` is
+    under way.
 
     `unit` (seconds of the shortest pause) and `rng` (jitter) are for tests.
     """
@@ -49,14 +49,13 @@ class RemoteModel:
         self.address, self.endpoint = address, endpoint
         self.id = addresses.identity(address, endpoint)
         self.spent = Spent()
-        self.tell: Callable[[Mapping[str, Any]], None] | None = None
         self.gate = Gate(endpoint.concurrency, endpoint.retries, rng or random.Random(), unit)
         self.change = threading.Condition()  # guards gate, spent, and the state of every call
         self._url = addresses.chat_url(address, endpoint)
         self._secrets = addresses.Secrets(address, endpoint)
         self._tls = tls_context(address.base)
         self._idle: list[Line] = []
-        self._told = Spent()
+        self._told, self._hearer = Spent(), _nobody
         weakref.finalize(self, _close, self._idle)
 
     @classmethod
@@ -93,6 +92,11 @@ class RemoteModel:
         if call.unpaid is not None:
             raise BudgetSpent(f"{self.address}: {call.unpaid} in `endpoints`; then the same command goes on")
 
+    def resume(self, spent: Mapping[str, Any], tell: Callable[[Mapping[str, Any]], None]) -> None:
+        """Go on from what was spent before ({} for nothing); `tell` hears the totals every few replies, in the thread
+        that takes them."""
+        self.spent, self._told, self._hearer = Spent.of(spent), Spent.of(spent), tell
+
     def score(self, pairs: Sequence[tuple[Conversation, str]]) -> list[tuple[float, int]]:
         """Chat endpoints give no log-likelihoods of a given text. Raises ModelError."""
         raise ModelError(f"{self.address}: a remote model can't score given texts, only reply")
@@ -100,9 +104,9 @@ class RemoteModel:
     def _tell(self) -> None:
         with self.change:
             spent = replace(self.spent)
-        if self.tell is not None and spent != self._told:
+        if spent != self._told:
             self._told = spent
-            self.tell(spent.record(self.id, self.endpoint))
+            self._hearer(spent.record(self.id, self.endpoint))
 
     def ask(self, line: Line, row: _Row, limit: int) -> Outcome:
         """One request, by a line of `line()`."""
@@ -124,6 +128,10 @@ class RemoteModel:
 
     def back(self, line: Line) -> None:
         self._idle.append(line)
+
+
+def _nobody(totals: Mapping[str, Any]) -> None:
+    pass
 
 
 def _close(lines: list[Line]) -> None:
