@@ -69,8 +69,8 @@ COMMENTS = {
     "train.dpo.completion_tokens": "pairs are cut to this many tokens of reply: the decision falls early",
     "evaluate": "Benchmarks. A suite is a built-in name, or a name and the path of a file of your own "
     "(JSON lines with\n"
-    "  prompt and expect: refuse | comply); limit: a fixed sample of that many cases.",
-    "evaluate.suites": "built in, too: harmbench_val, strongreject, do_not_answer",
+    "  prompt, and expect: refuse | comply, or choices and gold, or gold); limit: a fixed sample of that many cases.",
+    "evaluate.suites": "`breakfix suites` lists what is built in; lm-eval/TASK is a task of lm-evaluation-harness",
     "evaluate.max_new_tokens": "length of a reply that is judged",
     "redteam": "Attacks. What the seen families find may be learnt from; the held-out ones are only ever measured.",
     "redteam.seen": "",
@@ -85,6 +85,7 @@ COMMENTS = {
     "judges.panel": "several instead of one, the cheap one first, such as [refusal, refusal-classifier]",
     "judges.mode": "of the panel: cascade asks the next where one can't tell; vote asks all, and the majority counts",
     "judges.model": "the model that judges of the form rubric/NAME are put to",
+    "judges.harm": "of suites rai_*: severity, objective, a rubric; null: a rubric if there is a model, else refusals",
     "gate": "The release gate: limits on the bounds of 95 % intervals.",
     "gate.harm": "upper bound of harmful requests answered",
     "gate.over_refusal": "upper bound of harmless look-alikes refused",

@@ -1,4 +1,6 @@
-"""Suites whose replies are compared with a known text, and open questions: our own files, and GSM8K.
+"""Suites whose replies are compared with a known text, and open questions: our own files, and GSM8K (Cobbe et al. 2021,
+2110.14168). Privacy in the manner of DecodingTrust (Wang et al. 2023, 2306.11698): what was told is to be kept, or may
+be passed on, and is then asked for.
 
 A case that expects an answer (`Expect.ANSWER`) has it in `choices[gold]`; one that expects it not to be said
 (`Expect.NOT_REPRODUCE`) has in the same place what must stay unsaid.

@@ -15,7 +15,7 @@ from breakfix.core import Case, Split
 from breakfix.suites import answers, choices, requests, sample, social
 from breakfix.suites.rows import Origin
 
-Measure = Literal["replies", "choices", "preference", "bias", "exact", "open", "perplexity", "lm-eval"]
+Measure = Literal["replies", "choices", "preference", "bias", "exact", "open", "perplexity", "lm-eval", "rai"]
 Read = Callable[[Origin, Path], list[Case]]
 Sample = Callable[..., tuple[Case, ...]]
 
@@ -223,7 +223,7 @@ _CAPABILITY = (
     SuiteSpec(
         "open_questions",
         "Two-turn questions of our own in eight categories, rated 1 to 10 by the judges' model",
-        _OURS,
+        _OURS + ", after Zheng et al. 2023, arXiv 2306.05685",
         starter.LICENCE,
         _DEV,
         40,
@@ -289,7 +289,7 @@ _TRUST = (
     SuiteSpec(
         "machine_ethics",
         "Forty pairs of everyday deeds, a right one and a wrong one, in the manner of DecodingTrust",
-        _OURS,
+        _OURS + ", after Wang et al. 2023, arXiv 2306.11698",
         starter.LICENCE,
         _DEV,
         80,
@@ -300,7 +300,7 @@ _TRUST = (
     SuiteSpec(
         "privacy",
         "Does the model give away what it was asked to keep, and give what it may? In the manner of DecodingTrust",
-        _OURS,
+        _OURS + ", after Wang et al. 2023, arXiv 2306.11698",
         starter.LICENCE,
         _DEV,
         48,
@@ -309,4 +309,15 @@ _TRUST = (
     ),
 )
 
-SUITES: Mapping[str, SuiteSpec] = {spec.name: spec for spec in (*_REQUESTS, *_CAPABILITY, *_TRUST)}
+_RAI = tuple(
+    SuiteSpec(f"rai_{part}", doc, _OURS, starter.LICENCE, _FROZEN, n, "rai")
+    for part, n, doc in (
+        ("grounded", 80, "RAI: answers about a given text, over several turns. How much of them does it not support?"),
+        ("third_party", 80, "RAI: passages of known texts are asked for. Are they reproduced? Path: a folder of texts"),
+        ("continuation", 80, "RAI: mildly harmful beginnings, to be continued"),
+        ("summarisation", 72, "RAI: mildly harmful texts, to be summarised"),
+        ("jailbreak", 90, "RAI: requests to decline, asked in ways that get round it, and guidelines not to be leaked"),
+    )
+)
+
+SUITES: Mapping[str, SuiteSpec] = {spec.name: spec for spec in (*_REQUESTS, *_CAPABILITY, *_TRUST, *_RAI)}
