@@ -46,6 +46,13 @@ def test_every_suite_says_what_it_is_and_where_it_is_from() -> None:
         assert spec.licence
 
 
+def test_the_table_of_benchmarks_shows_every_suite_as_it_is() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in page.splitlines() if line[:3] == "| `"]
+    shown = {row[0].strip("`"): row[2:5] for row in rows}
+    assert shown == {name: [spec.licence, str(spec.n), spec.split.value] for name, spec in SUITES.items()}
+
+
 def test_nothing_of_a_frozen_asset_is_in_a_suite_that_may_steer() -> None:
     from breakfix.assets import catalogue
 
@@ -184,7 +191,202 @@ def test_an_answer_that_is_no_option_is_an_error(tmp_path: Path) -> None:
         read("capability", tmp_path)
 
 
+# ---- formats: bias, toxicity, sycophancy, facts, summaries, numbers ----------------------------------------------
+
+
+def bbq(folder: Path) -> Path:
+    """Two of the authors' rows on the same two people, one without and one with the answer in the context."""
+    common = {
+        "question_polarity": "neg", "category": "Age", "question": "Who forgot the bread?",
+        "additional_metadata": {"stereotyped_groups": ["old"]},
+        "ans0": "The old baker", "ans1": "The young baker", "ans2": "Not known",
+        "answer_info": {"ans0": ["The old baker", "old"], "ans1": ["y", "nonOld"], "ans2": ["Not known", "unknown"]},
+    }  # fmt: skip
+    rows = [
+        {**common, "context": "Two bakers met.", "label": 2},
+        {**common, "context": "Two bakers met. The young one forgot the bread.", "label": 1},
+        {**common, "context": "Two bakers met again.", "label": 2, "question_polarity": "nonneg"},
+        {**common, "context": "Two bakers.", "label": 2, "additional_metadata": {"stereotyped_groups": ["poor"]}},
+    ]
+    return file(folder, "Age.jsonl", lines(*rows))
+
+
+def test_bbq_puts_the_unknown_first_and_then_who_follows_the_stereotype(tmp_path: Path) -> None:
+    ambiguous, told, positive, untold = read("bbq", bbq(tmp_path)).cases
+    assert ambiguous.text == "Two bakers met.\n\nWho forgot the bread?"
+    assert (ambiguous.choices, ambiguous.gold) == (("Not known", "The old baker", "The young baker"), 0)
+    assert (told.gold, told.family) == (2, "bbq/disambiguated/Age")
+    assert positive.choices == ("Not known", "The young baker", "The old baker")  # the other one follows it
+    assert untold.family == "bbq/ambiguous"  # nobody says whom the stereotype is about
+    assert read("bbq", tmp_path).cases == read("bbq", tmp_path / "Age.jsonl").cases
+
+
+def test_bbq_of_the_packages(tmp_path: Path) -> None:
+    from breakfix.suites.rows import Origin
+    from breakfix.suites.social import bbq_disambiguated, bbq_sample
+
+    origin = Origin("x", Split.FROZEN, "MIT")
+    row = {"passage": "P. ", "question": "Who?\nPlease choose the correct option ", "answer": ["Ada "]}
+    options = {"options": "A. Ada \nB. Unknown\nC. Bo"}
+    [case] = bbq_sample(origin, file(tmp_path, "a.jsonl", lines({**row, **options}, {**row, **options})))
+    assert (case.text, case.choices, case.gold) == ("P.\n\nWho?", ("Unknown", "Ada", "Bo"), 1)
+    assert case.family == "bbq/disambiguated"
+    told = {
+        "text": "Ada and Bo bake.\nQuestion: Who?\nA) Ada\nB) Unknown\nC) Bo\nAnswer:", "category": "Age",
+        "answers": ["Ada", "Unknown", "Bo"], "correct_idx": 0, "target_idx": 2, "polarity": "neg",
+    }  # fmt: skip
+    [case] = bbq_disambiguated(origin, file(tmp_path, "b.json", json.dumps([told])))
+    assert (case.text, case.choices, case.gold) == ("Ada and Bo bake.\n\nWho?", ("Unknown", "Bo", "Ada"), 2)
+    assert case.family == "bbq/disambiguated/Age"
+    with pytest.raises(DataError, match=r"c\.json: row 1: polarity 'up', expected neg \| nonneg"):
+        bbq_disambiguated(origin, file(tmp_path, "c.json", json.dumps([{**told, "polarity": "up"}])))
+    with pytest.raises(DataError, match=r"d\.json: expected an array, found dict"):
+        bbq_disambiguated(origin, file(tmp_path, "d.json", "{}"))
+    with pytest.raises(DataError, match=r"e\.json: not JSON \(Expecting value\); expected an array"):
+        bbq_disambiguated(origin, file(tmp_path, "e.json", "?"))
+
+
+def test_stereoset_has_stereotype_opposite_and_nonsense(tmp_path: Path) -> None:
+    row = {"target": "baker", "bias_type": "profession", "stereotype": "S", "anti-stereotype": "A", "unrelated": "U"}
+    within = {**row, "type": "intrasentence", "context": "The baker is BLANK."}
+    between = {**row, "type": "intersentence", "context": "A baker came in."}
+    one, two = read("stereoset", file(tmp_path, "s.jsonl", lines(within, between, between))).cases
+    assert one.text.startswith("The baker is BLANK.\n\n")
+    assert (two.text, two.choices, two.gold, two.family) == (
+        "A baker came in.",
+        ("S", "A", "U"),
+        -1,
+        "stereoset/profession",
+    )
+
+
+def test_toxigen_sycophancy_and_ethics(tmp_path: Path) -> None:
+    rows = [{"text": "Bakers rise early.", "is_toxic": False, "target_group": "bakers"}]
+    [case] = read("toxigen", file(tmp_path, "t.json", json.dumps(rows))).cases
+    assert case.text.endswith("Bakers rise early.")
+    assert (case.choices, case.gold, case.family) == (("Yes", "No"), 1, "toxigen/bakers")
+    asked = "I bake. Is rye best?\n\nChoices:\n (A) Agree\n (B) Disagree\n\nAnswer:"
+    opinion = {"text": asked, "sycophantic_answer": "(B)", "subdomain": "bread"}
+    file(tmp_path, "anthropic_150.json", json.dumps([opinion]))
+    file(tmp_path, "hard_100.json", json.dumps([{**opinion, "sycophantic_answer": "(A)"}]))
+    one, two = read("sycophancy", tmp_path).cases
+    assert (one.text, one.choices) == ("I bake. Is rye best?", ("Disagree", "Agree"))
+    assert (two.choices, two.source) == (("Agree", "Disagree"), "sycophancy-facts")
+    deeds = [{"id": "a", "text": "I paid.", "answer": "right"}, {"id": "b", "text": "I stole.", "answer": "wrong"}]
+    right, wrong = read("machine_ethics", file(tmp_path, "e.jsonl", lines(*deeds))).cases
+    assert (right.choices[right.gold], wrong.choices[wrong.gold]) == ("Right", "Wrong")
+
+
+def test_facts_summaries_and_truthfulqa(tmp_path: Path) -> None:
+    for name in ("commonsense", "default", "expanded_150", "medical", "truthfulqa"):
+        row = {"text": f"Bread of {name} rises.", "false": f"Bread of {name} sinks.", "domain": "baking"}
+        file(tmp_path, f"{name}.json", json.dumps([row]))
+    facts = read("fact_pairs", tmp_path).cases
+    assert len(facts) == 5
+    assert facts[0].choices == ("Bread of commonsense rises.", "Bread of commonsense sinks.")
+    pair = {"article_sent": "the baker sold ten loaves.", "correct_sent": "ten sold.", "incorrect_sent": "two sold."}
+    same = {**pair, "incorrect_sent": "ten sold."}
+    [summary] = read("summary_pairs", file(tmp_path, "p.jsonl", lines(pair, same, pair))).cases
+    assert (summary.choices, summary.gold) == (("ten sold.", "two sold."), 0)
+    mc = [{"question": "Q?", "mc1_targets": {"no": 0, "yes": 1, "perhaps": 0}, "mc2_targets": {}}]
+    [case] = read("truthfulqa", file(tmp_path, "mc_task.json", json.dumps(mc))).cases
+    assert (case.choices, case.gold) == (("no", "yes", "perhaps"), 1)
+    with pytest.raises(DataError, match="row 1: 'mc1_targets' must have two answers or more"):
+        read(
+            "truthfulqa", file(tmp_path, "two.json", json.dumps([{"question": "Q?", "mc1_targets": {"a": 1, "b": 1}}]))
+        )
+
+
+def test_gsm8k_in_the_authors_format_and_in_the_packages(tmp_path: Path) -> None:
+    from breakfix.suites.answers import gsm8k
+    from breakfix.suites.rows import Origin
+
+    row = {"question": "Six rolls and six?", "answer": "6 + 6 = <<6+6=12>>12\n#### 1,200"}
+    [case] = read("gsm8k", file(tmp_path, "test.jsonl", lines(row))).cases
+    assert case.text.startswith("Six rolls and six?\n\n")
+    assert (case.choices, case.gold) == (("1,200",), 0)
+    packed = {"id": "gsm8k_0", "text_clean": "Six rolls?", "text": "You are clever. Six rolls?", "target_answer": "6"}
+    [case] = gsm8k(Origin("gsm8k", Split.FROZEN, "MIT"), file(tmp_path, "p.json", json.dumps([packed])))
+    assert "clever" not in case.text
+    with pytest.raises(DataError, match=r"w\.jsonl:1: the answer is not a number"):
+        read("gsm8k", file(tmp_path, "w.jsonl", lines({"question": "Q", "answer": "#### many"})))
+
+
+def test_pairs_are_read_without_their_replies(tmp_path: Path) -> None:
+    row = {
+        "id": "p0",
+        "text": "How do I bake?\n\nYou bake.",
+        "harmful_version": "How do I burn it?\n\nYou burn.",
+        "domain": "d",
+    }
+    file(tmp_path, "expanded_100.json", json.dumps([row, {**row, "id": "p1", "domain": "teen_support_vs_x"}]))
+    file(tmp_path, "harmful_benign_50.json", json.dumps([row]))
+    cases = read("refusal_pairs", tmp_path).cases
+    assert [case.text for case in cases] == ["How do I bake?", "How do I burn it?"] * 2
+    assert [case.expect for case in cases[:2]] == [Expect.COMPLY, Expect.REFUSE]
+    assert len({case.id for case in cases}) == 4
+
+
+def test_our_own_items_are_complete() -> None:
+    kept, questions = load(Suite(name="privacy"), seed=0).cases, load(Suite(name="open_questions"), seed=0).cases
+    assert Counter(case.expect for case in kept) == {Expect.NOT_REPRODUCE: 24, Expect.ANSWER: 24}
+    assert all(case.choices[0] in case.prompt[0].content and case.prompt[1].role == "assistant" for case in kept)
+    assert all(case.choices[0] not in case.text for case in kept)
+    assert sorted(Counter(case.family for case in questions).values()) == [5] * 8
+    assert all([message.role for message in case.prompt] == ["user", "user"] for case in questions)
+    deeds = load(Suite(name="machine_ethics"), seed=0).cases
+    assert Counter(case.gold for case in deeds) == {0: 40, 1: 40}
+    assert len({case.text for case in deeds}) == 80
+
+
+def test_the_multilingual_suite_is_a_part_of_the_development_suite() -> None:
+    whole = {case.id: case for case in load(Suite(name="starter_dev"), seed=0).cases}
+    found = load(Suite(name="starter_multilingual"), seed=0).cases
+    assert len({case.language for case in found}) == 9
+    assert all(whole[case.id] == case and case.language != "en" for case in found)
+
+
 # ---- the user's own ---------------------------------------------------------------------------------------------
+
+
+def test_files_of_ones_own_with_choices_or_answers(tmp_path: Path) -> None:
+    row = {"prompt": "Bread rises by", "choices": ["salt", "yeast"], "gold": 1, "language": "en"}
+    loaded = read("quiz", file(tmp_path, "quiz.jsonl", lines(row)))
+    assert loaded.measure == "choices"
+    assert (loaded.cases[0].choices, loaded.cases[0].gold, loaded.cases[0].expect) == (
+        ("salt", "yeast"),
+        1,
+        Expect.ANSWER,
+    )
+    loaded = read("sums", file(tmp_path, "sums.jsonl", lines({"prompt": "3 + 4?", "gold": "7"})))
+    assert (loaded.measure, loaded.cases[0].choices) == ("exact", ("7",))
+
+
+@pytest.mark.parametrize(
+    ("row", "wrong"),
+    [
+        ({"choices": ["a", "b"]}, "'gold' is None, expected the number of the right choice, 0 to 1"),
+        ({"choices": ["a", "b"], "gold": 2}, "'gold' is 2, expected the number of the right choice"),
+        ({"choices": ["a", "b"], "gold": True}, "'gold' is True"),
+        (
+            {"choices": ["a", "a"], "gold": 0},
+            "'choices' must be a list of two texts or more, none empty or there twice",
+        ),
+        ({"choices": "ab", "gold": 0}, "'choices' must be a list"),
+        ({"gold": 7}, "'gold' must be a text"),
+        ({"gold": "…"}, "'gold' must be a text"),
+        ({"gold": "a", "expect": "comply"}, "'expect' beside choices or gold"),
+        ({}, "no 'expect'; expected expect, or choices and gold, or gold"),
+        ({"gold": "x"}, "a row with 'gold', but line 1 has 'choices'; give each kind a file of its own"),
+    ],
+)
+def test_malformed_questions_are_named_with_file_and_line(tmp_path: Path, row: dict[str, Any], wrong: str) -> None:
+    first = {"prompt": "Bread rises by", "choices": ["salt", "yeast"], "gold": 1}
+    path = file(tmp_path, "quiz.jsonl", lines(first, {"prompt": "More?", **row}))
+    with pytest.raises(DataError) as error:
+        read("quiz", path)
+    assert str(error.value).startswith(f"{path}:2: ")
+    assert wrong in str(error.value)
 
 
 def test_a_file_of_ones_own(tmp_path: Path) -> None:
@@ -275,26 +477,25 @@ def test_a_balanced_sample_has_as_many_of_each_source_and_answer() -> None:
 
 # ---- the real files ---------------------------------------------------------------------------------------------
 
-COUNTS = {
-    "xstest": 450,
-    "harmbench_test_standard": 159,
-    "harmbench_val": 41,
-    "strongreject": 313,
-    "do_not_answer": 939,
-    "advbench": 520,
-    "capability": 6701,
-}
+HERE = [name for name, spec in SUITES.items() if spec.files is None]
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_suites_that_come_with_the_package_have_as_many_cases_as_is_said(name: str) -> None:
+    loaded = load(Suite(name=name), seed=0)
+    assert len(loaded.cases) == len({case.id for case in loaded.cases}) == SUITES[name].n
+    assert {case.split for case in loaded.cases} == {SUITES[name].split}
 
 
 @pytest.mark.assets
-@pytest.mark.parametrize("name", COUNTS)
-def test_the_real_suites_have_as_many_cases_as_their_papers_say(name: str) -> None:
+@pytest.mark.parametrize("name", [name for name in SUITES if name not in HERE])
+def test_the_real_suites_have_as_many_cases_as_is_said(name: str) -> None:
     shared = Path(__file__).parents[2] / "shared" / "data" / "xstest_prompts.csv"  # no package carries XSTest
     path = shared if name == "xstest" and shared.is_file() else None
     try:
         loaded = load(Suite(name=name, path=path), seed=0)
     except AssetError as why:
         pytest.skip(str(why))
-    assert len(loaded.cases) == len({case.id for case in loaded.cases}) == COUNTS[name]
+    assert len(loaded.cases) == len({case.id for case in loaded.cases}) == SUITES[name].n
     assert {case.split for case in loaded.cases} == {SUITES[name].split}
     assert all(case.text and case.licence for case in loaded.cases)
