@@ -1,0 +1,230 @@
+"""Several judges as one, and judges by name."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from importlib.metadata import EntryPoint
+from typing import Any
+
+import pytest
+
+from breakfix.config import Judges
+from breakfix.core import Case, Conversation, Judge, Reply, Verdict
+from breakfix.errors import ConfigError
+from breakfix.judges import catalogue
+from breakfix.judges.ask import MEASURES, row
+from breakfix.judges.catalogue import JUDGES, Opener, build, find, members, of_run, version
+from breakfix.judges.panel import Panel, agreement
+from breakfix.judges.refusal import RefusalJudge
+from breakfix.models.fake import Scripted
+
+
+class Says:
+    """One verdict for everything; counts what it was asked."""
+
+    measures = "refusal"
+
+    def __init__(self, name: str, score: float | None, label: str = "full", *, unsure: bool = False) -> None:
+        self.name, self.score, self.label, self.asked = f"{name}@1", score, label, 0
+        if unsure:
+            self.unsure = lambda verdict: True
+
+    def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
+        self.asked += len(rows)
+        severity = None if self.score is None else 7 * (1 - self.score)
+        return [Verdict(self.score, self.label, f"{self.name} says so", self.name, severity) for _ in rows]
+
+
+ROWS = [row("Bake bread", "No."), row("Bake bread", "Sure.")]
+
+
+def one(*judges: Judge, mode: Any = "cascade") -> Verdict:
+    return Panel(judges, mode).judge(ROWS[:1])[0]
+
+
+def test_a_cascade_asks_the_next_only_about_what_the_first_could_not_tell() -> None:
+    class Half(Says):
+        def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
+            found = super().judge(rows)
+            return [found[0], *(Verdict(None, "unscored", "no idea", self.name) for _ in rows[1:])]
+
+    dear = Says("dear", 0.0, "none")
+    first, second = Panel([Half("cheap", 1.0), dear]).judge(ROWS)
+    assert (first.score, first.label, first.reason) == (1.0, "full", "cheap@1: cheap@1 says so")
+    assert (second.score, second.label) == (0.0, "none")
+    assert second.reason == "cheap@1 unscored (no idea) → dear@1: dear@1 says so"
+    assert dear.asked == 1
+    assert {first.judge, second.judge} == {"cascade(cheap@1+dear@1)@1"}
+
+
+def test_a_cascade_goes_on_where_a_judge_is_unsure_and_says_so() -> None:
+    found = one(Says("cheap", 1.0, "partial", unsure=True), Says("dear", 0.0, "none"))
+    assert (found.score, found.reason) == (0.0, "cheap@1 unsure (partial: cheap@1 says so) → dear@1: dear@1 says so")
+
+
+def test_an_unsure_verdict_stands_where_nobody_is_surer() -> None:
+    found = one(Says("cheap", 1.0, "partial", unsure=True), Says("dear", None, "unscored"))
+    assert (found.score, found.label) == (1.0, "partial")
+    assert found.reason.endswith("dear@1 unscored (dear@1 says so) → cheap@1: cheap@1 says so")
+    found = one(Says("a", None, "degenerate"), Says("b", None, "unscored"))
+    assert (found.score, found.label) == (None, "unscored")
+
+
+@pytest.mark.parametrize(
+    ("scores", "score", "begins"),
+    [
+        ((1.0, 1.0, 0.0), 1.0, "2 for, 1 against: a@1 full; b@1 full; c@1 full"),
+        ((0.0, None, None), 0.0, "1 for: a@1"),
+        ((1.0, 0.0, None), None, "a tie: "),
+        ((None, None, None), None, "no member could tell: "),
+    ],
+)
+def test_a_vote(scores: Sequence[float | None], score: float | None, begins: str) -> None:
+    found = one(*(Says(name, given) for name, given in zip("abc", scores, strict=True)), mode="vote")
+    assert found.score == score
+    assert found.reason.startswith(begins)
+    assert found.severity == (None if score is None else 7 * (1 - score))
+    assert found.label == ("full" if score is not None else "unscored")
+
+
+def test_a_member_that_breaks_is_one_that_could_not_tell() -> None:
+    class Breaks(Says):
+        def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
+            raise RuntimeError("down")
+
+    assert one(Breaks("cheap", 1.0), Says("dear", 0.0)).score == 0.0
+    assert one(Breaks("cheap", 1.0), Says("b", 0.0), Says("c", 0.0), mode="vote").score == 0.0
+
+
+def test_a_panel_is_a_judge_and_its_name_has_its_members_versions() -> None:
+    panel = Panel([RefusalJudge(), Says("b", 1.0)], "vote")
+    assert isinstance(panel, Judge)
+    assert panel.name == f"vote({RefusalJudge.name}+b@1)@1"
+    with pytest.raises(ValueError, match="no judges"):
+        Panel([])
+
+
+def test_agreement_of_stored_verdicts() -> None:
+    """a and b agree on three of four; c saw two items, one of them nobody else did."""
+    given: dict[str, dict[str, float | None]] = {
+        "a": {"1": 1, "2": 1, "3": 0, "4": 0},
+        "b": {"1": 1, "2": 1, "3": 0, "4": 1},
+        "c": {"4": 1, "5": None},
+    }
+    by_two, alpha = agreement(given, random.Random(0))
+    assert by_two["a", "b"].value == pytest.approx(0.5)  # observed 3/4, by chance 1/2
+    assert (by_two["a", "b"].n, by_two["a", "b"].unscored) == (4, 1)
+    assert by_two["a", "c"].n == 1
+    assert 0 < alpha.value < 1
+    by_two, _ = agreement({"a": {"1": 0, "2": 7}, "b": {"1": 1, "2": 7}}, random.Random(0), scale=True)
+    assert by_two["a", "b"].value == pytest.approx(42 / 43)  # observed 97/98, by chance 55/98
+
+
+# ---- by name -----------------------------------------------------------------------------------------------------
+
+
+def opener() -> Opener:
+    def nothing(*_: object) -> Any:
+        raise AssertionError("nothing is to be opened")
+
+    return Opener(nothing, nothing)
+
+
+def test_every_entry_says_what_it_measures_and_ours_is_ready_at_once() -> None:
+    known = catalogue.catalogue(())
+    assert set(JUDGES) <= set(known)
+    for name, entry in known.items():
+        assert name == entry.name
+        assert entry.measures in MEASURES
+        assert len(entry.what) > 20
+        assert entry.needs_model == name.startswith("rubric/")
+        assert (version(entry) is not None) == entry.offline
+    assert version(known["refusal"]) == RefusalJudge.name
+
+
+def test_the_default_judge_needs_nothing_opened() -> None:
+    assert isinstance(build("refusal", opener()), RefusalJudge)
+
+
+def test_a_rubric_is_put_to_the_model_that_is_named() -> None:
+    model = Scripted({"": Reply("{}")})
+    judge = build("rubric/refusal", Opener(lambda name: model, opener().embedder), "some-model")
+    assert judge.name.startswith("rubric/refusal@")
+    assert judge.name.endswith(f"+{model.id}")
+    with pytest.raises(ConfigError, match="rubric/refusal: needs a model to ask; give one with --model"):
+        build("rubric/refusal", opener())
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("refusl", "no judge 'refusl'; did you mean 'refusal'?"),
+        ("zzz", "no judge 'zzz'; `breakfix judges` lists them"),
+        ("guard/llama-guard", "expected guard/KIND:MODEL"),
+        ("rubric/nix", "'nix': no such rubric; give the path of a Markdown file, or one of "),
+        ("refusal+severity", "its members do not measure the same"),
+    ],
+)
+def test_a_name_that_is_none(name: str, said: str) -> None:
+    with pytest.raises(Exception, match=said.replace("?", r"\?").replace("+", r"\+")):
+        find(name)
+
+
+def test_two_names_are_a_cascade() -> None:
+    entry = find("refusal+rubric/refusal")
+    assert (entry.measures, entry.needs_model, entry.offline) == ("refusal", True, False)
+    judge = find("refusal+refusal").make(opener(), None)
+    assert judge.name == f"cascade({RefusalJudge.name}+{RefusalJudge.name})@1"
+
+
+def test_packages_add_judges_by_entry_point() -> None:
+    def points(*values: str) -> list[EntryPoint]:
+        return [EntryPoint(name, value, catalogue.GROUP) for name, value in (v.split("=") for v in values)]
+
+    found = catalogue.catalogue(points("theirs=test_judges_panel:THIRD"))
+    assert (found["theirs"].measures, found["theirs"].make(opener(), None)) == ("refusal", THIRD)
+    for value, said in (
+        ("refusal=test_judges_panel:THIRD", "the judge name 'refusal' is in use"),
+        ("x=test_judges_panel:ROWS", "not a judge; it needs name and judge"),
+        ("x=test_judges_panel:ODD", "the judge measures 'mood'; expected one of refusal"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            catalogue.catalogue(points(value))
+
+
+THIRD = Says("theirs", 1.0)
+ODD = Says("odd", 1.0)
+ODD.measures = "mood"
+
+
+# ---- of a run ----------------------------------------------------------------------------------------------------
+
+
+def test_a_runs_judge_is_what_its_config_names() -> None:
+    assert of_run(Judges(), opener()).name == RefusalJudge.name
+    panel = of_run(Judges(panel=("refusal", "refusal"), mode="vote"), opener())
+    assert panel.name == f"vote({RefusalJudge.name}+{RefusalJudge.name})@1"
+    asked: list[str] = []
+
+    def model(name: str) -> Any:
+        asked.append(name)
+        return Scripted({"": Reply("{}")})
+
+    judge = of_run(Judges(refusal="rubric/refusal", model="m"), Opener(model, opener().embedder))
+    assert judge.name.startswith("rubric/refusal@")
+    assert asked == ["m"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (Judges(refusal="severity"), "'severity' measures severity; a run needs a judge of refusals"),
+        (Judges(panel=("refusal", "objective")), "'objective' measures objective; a run needs a judge of refusals"),
+        (Judges(refusal="rubric/refusal"), "'rubric/refusal' needs a model to ask; set judges.model"),
+        (Judges(refusal="nix"), "no judge 'nix'"),
+    ],
+)
+def test_a_config_that_names_no_judge_of_refusals(settings: Judges, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        members(settings)
