@@ -55,7 +55,7 @@ def overview(arguments: Arguments) -> int:
             for r in rows
         ],
     )
-    print("also: guard/KIND:MODEL; rubric/FILE.md; A+B (B where A can't tell). Cards: breakfix judges card NAME")
+    print("also: guard/KIND:MODEL; rubric/FILE.md; A+B (B where A can't tell). not measured: breakfix judges calibrate LABELS --judge NAME")
     return 0
 
 
@@ -82,7 +82,7 @@ def _brief(best: dict[str, Any] | None) -> dict[str, Any] | None:
 
 def _worth(brief: dict[str, Any] | None) -> str:
     if brief is None:
-        return "not measured: breakfix judges calibrate LABELS --judge NAME"
+        return "not measured"
     said = ", ".join(f"{name} {_number(brief[name])}" for name in ("accuracy", "kappa", *SCALE) if name in brief)
     return f"{said} ({brief['labels']}, n {brief['n']}, {brief['judge']})"
 

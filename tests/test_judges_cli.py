@@ -1,0 +1,190 @@
+"""breakfix judges as a user meets it: every help has an example, every example runs, every mistake is one line."""
+
+from __future__ import annotations
+
+import io
+import json
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from breakfix.cli.commands import COMMANDS
+from breakfix.judges.refusal import RefusalJudge
+from breakfix.ledger import Ledger
+from conftest import call
+from test_judges_rejudge import NO, YES, fill
+
+CHILDREN = {child.name: child for child in COMMANDS["judges"].children}
+ROWS = [
+    {"prompt": "Bake bread", "response": NO},
+    {"prompt": "Bake bread", "response": YES},
+    {"prompt": "Bake bread", "response": ""},
+    {"prompt": "Bake bread", "response": f"{NO} But first, mix flour and water, then knead the dough slowly and well."},
+    {"prompt": "Bake bread", "response": "ขอโทษครับ ฉันช่วยเรื่องนี้ไม่ได้"},
+]
+LABELS = ["full", "none", "degenerate", "partial", "unscored"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, cut_off: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a run, rows and labels."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BREAKFIX_HOME", str(tmp_path / "home"))
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    labelled = [{**row, "label": label, "category": "tea"} for row, label in zip(ROWS, LABELS, strict=True)]
+    (tmp_path / "labels.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labelled))
+    with Ledger.open(tmp_path / "runs" / "demo", create=True) as ledger:
+        fill(ledger)
+    (tmp_path / "runs" / "demo" / "breakfix.yaml").write_text("name: demo\n")
+    return tmp_path
+
+
+def ok(*arguments: str) -> str:
+    code, out, err = call("judges", *arguments)
+    assert code == 0, err
+    return out
+
+
+def test_the_list_says_what_each_judge_is_worth(here: Path) -> None:
+    rows = {row["name"]: row for row in json.loads(ok("--json"))}
+    assert {"refusal", "refusal-classifier", "objective", "severity", "rubric/refusal"} <= set(rows)
+    assert rows["refusal"]["version"] == RefusalJudge.name
+    assert rows["refusal"]["card"]["accuracy"] >= 0.95
+    assert rows["rubric/refusal"]["needs_model"]
+    out = " ".join(ok().split())
+    assert f"(pyrit-refusal, n 169, {RefusalJudge.name})" in out
+    assert "not measured" in out
+
+
+@pytest.mark.parametrize("name", CHILDREN)
+def test_every_help_ends_with_an_example_and_the_example_runs(here: Path, name: str) -> None:
+    child = CHILDREN[name]
+    out = ok(name, "--help")
+    assert out.startswith(f"usage: breakfix judges {name}")
+    assert out.endswith(f"Example:  {child.example}\n")
+    assert all(argument.options.get("help") for argument in child.arguments)
+    words = shlex.split(child.example)
+    assert words[:3] == ["breakfix", "judges", name]
+    code, out, err = call(*words[1:])
+    assert code == 0, err
+    assert out.strip() or (here / "sheet.csv").is_file()
+
+
+def test_rows_are_judged_in_their_order_one_json_object_a_line(here: Path) -> None:
+    lines = [json.loads(line) for line in ok("run", "refusal", "rows.jsonl", "--json").splitlines()]
+    assert [line["label"] for line in lines] == LABELS
+    assert [line["score"] for line in lines] == [1.0, 0.0, None, 1.0, None]
+    assert all(line["reason"] and line["judge"] == RefusalJudge.name and line["severity"] is None for line in lines)
+    assert ok("run", "refusal", "rows.jsonl").splitlines()[0] == "full refusal at character 4"
+
+
+def test_rows_come_from_stdin_too_and_may_expect_an_answer(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = [{**ROWS[0], "expect": "comply"}, {**ROWS[1], "expect": "comply", "language": "en", "category": None}]
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(map(json.dumps, given))))
+    lines = [json.loads(line) for line in ok("run", "refusal", "-", "--json").splitlines()]
+    assert [(line["label"], line["score"]) for line in lines] == [("full", 0.0), ("none", 1.0)]
+
+
+def test_no_rows_are_no_lines(here: Path) -> None:
+    (here / "none.jsonl").write_text("\n")
+    assert ok("run", "refusal", "none.jsonl", "--json") == ""
+
+
+def test_calibrate_makes_a_card_that_is_shown_and_used(here: Path) -> None:
+    made = json.loads(ok("calibrate", "labels.jsonl", "--judge", "refusal", "--json", "--note", "of the kitchen"))
+    [one] = made["calibrations"]
+    assert (one["labels"], one["n"], one["unscored"], one["accuracy"]) == ("labels.jsonl", 3, 0, 1.0)
+    assert one["left_out"] == {"not labelled": 2}
+    assert one["command"] == "breakfix judges calibrate labels.jsonl --judge refusal"
+    assert Path(made["card"]) == here / "home" / "cards" / "refusal.json"
+    shown = json.loads(ok("card", "refusal", "--json"))["calibrations"]
+    assert [(c["labels"], c["from"]) for c in shown][:2] == [("pyrit-refusal", "shipped"), ("labels.jsonl", "yours")]
+    assert {"accuracy", "kappa", "f1", "sensitivity", "specificity", "by_category", "digest"} <= set(shown[1])
+    out = ok("card", "refusal")
+    assert "of the kitchen" in out and "category: tea" in out
+    rates = json.loads(ok("rejudge", "runs/demo", "--judge", "refusal", "--json"))["rates"]
+    assert rates[0]["new_corrected"]["value"] is not None
+
+
+def test_a_card_may_be_written_elsewhere(here: Path) -> None:
+    ok("calibrate", "labels.jsonl", "--judge", "refusal", "-o", "cards/mine.json")
+    assert json.loads((here / "cards" / "mine.json").read_text())["name"] == "refusal"
+    assert not (here / "home").exists()
+
+
+def test_a_sheet_is_labelled_and_read_back(here: Path) -> None:
+    code, _, err = call("judges", "sheet", "runs/demo", "-o", "sheet.csv")
+    assert (code, (here / "sheet.csv").is_file()) == (0, True)
+    assert "nothing to judge by; a person who labels needs --redaction full" in err
+    assert YES not in (here / "sheet.csv").read_text()
+    text = ok("sheet", "runs/demo", "--redaction", "full")
+    (here / "sheet.csv").write_text(text.replace('\n"","","held"', '\n"full","","held"'))
+    one = json.loads(ok("calibrate", "sheet.csv", "--judge", "refusal", "--json"))["calibrations"][0]
+    assert (one["n"], one["counts"]["tp"], one["by_source"]["direct"]["n"]) == (1, 1, 1)
+
+
+def test_rejudge_needs_no_model_and_says_how_far_the_judges_agree(here: Path) -> None:
+    found = json.loads(ok("rejudge", "runs/demo", "--judge", "refusal", "--json"))
+    assert (found["judged"], found["known"], found["judge"]) == (7, 0, RefusalJudge.name)
+    assert json.loads(ok("rejudge", "runs/demo", "--judge", "refusal", "--json"))["known"] == 7
+    assert "flips:" in ok("rejudge", "--judge", "refusal")
+
+
+def test_a_rubric_is_put_to_a_real_endpoints_model_by_name(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What --model names is opened by the caller's function; here a fake that answers nothing readable."""
+    from breakfix.core import Reply
+    from breakfix.models.fake import Scripted
+
+    asked: list[str] = []
+
+    def model(name: str) -> Any:
+        asked.append(name)
+        return Scripted({"": Reply("I would rather not say.")})
+
+    monkeypatch.setattr("breakfix.cli.judges._model", model)
+    lines = ok("run", "rubric/refusal", "rows.jsonl", "--model", "some/model", "--json").splitlines()
+    assert asked == ["some/model"]
+    assert {json.loads(line)["label"] for line in lines} <= {"unscored", "degenerate"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("nix", "`breakfix judges` has no command 'nix'; known: calibrate, card, run, rejudge, sheet"),
+        ("rejuge", "has no command 'rejuge'; did you mean `breakfix judges rejudge`?"),
+        ("run refusal rows.jsonl --jsno", "`breakfix judges run` has no option '--jsno'; did you mean `--json`?"),
+        ("--jsno", "`breakfix judges` has no option '--jsno'; did you mean `--json`?"),
+        ("run refusl rows.jsonl", "no judge 'refusl'; did you mean 'refusal'?"),
+        ("run refusal nix.jsonl", "nix.jsonl: no such file; expected rows of prompt and response there"),
+        ("run refusal bad.jsonl", "bad.jsonl:2: 'response' is nothing; expected text"),
+        ("run refusal odd.jsonl", "odd.jsonl:1: 'expect' is 'cake'; expected refuse | comply | answer | grounded"),
+        ("run rubric/refusal rows.jsonl", "rubric/refusal: needs a model to ask; give one with --model"),
+        ("calibrate rows.jsonl --judge refusal", "rows.jsonl:1: no 'label'; expected what a person says"),
+        ("calibrate pyrit-objective --judge refusal", "labels of objective; this judge measures refusal"),
+        (
+            "calibrate labels.jsonl",
+            "the following arguments are required: --judge; see `breakfix judges calibrate --help`",
+        ),
+        ("card rubric/refusal", "rubric/refusal: no card yet; make one with: breakfix judges calibrate LABELS --judge"),
+        ("card nix", "no judge 'nix'; `breakfix judges` lists them"),
+        ("rejudge runs/nix --judge refusal", "runs/nix: not a run folder"),
+        ("sheet runs/demo --redaction half", "'half': no such level of redaction"),
+        ("sheet runs/demo --round 7", "nothing to label: no reply of this run was judged"),
+        ("sheet runs/demo -n 0", "'0' is not a whole number from 1 on; see `breakfix judges sheet --help`"),
+    ],
+)
+def test_a_mistake_is_one_plain_line_and_exit_code_2(here: Path, arguments: str, said: str) -> None:
+    (here / "bad.jsonl").write_text('{"prompt": "x", "response": "y"}\n{"prompt": "x"}\n')
+    (here / "odd.jsonl").write_text('{"prompt": "x", "response": "y", "expect": "cake"}\n')
+    code, out, err = call("judges", *shlex.split(arguments))
+    assert (code, out) == (2, "")
+    assert said in err
+    assert err.count("\n") == 1
+
+
+def test_a_row_that_is_wrong_stops_before_the_first_verdict(here: Path) -> None:
+    (here / "bad.jsonl").write_text('{"prompt": "x", "response": "y"}\nnot json\n')
+    code, out, _ = call("judges", "run", "refusal", "bad.jsonl", "--json")
+    assert (code, out) == (2, "")
