@@ -139,7 +139,7 @@ def test_a_rubric_is_put_to_a_real_endpoints_model_by_name(here: Path, monkeypat
 
     asked: list[str] = []
 
-    def model(name: str) -> Any:
+    def model(name: str, config: Any) -> Any:
         asked.append(name)
         return Scripted({"": Reply("I would rather not say.")})
 

@@ -15,6 +15,7 @@ from breakfix.cli.commands import Arguments
 from breakfix.errors import DataError, UserError
 
 if TYPE_CHECKING:
+    from breakfix.config import Config
     from breakfix.core import Judge, Model, Verdict
     from breakfix.judges.ask import Row
     from breakfix.judges.catalogue import Entry
@@ -55,7 +56,10 @@ def overview(arguments: Arguments) -> int:
             for r in rows
         ],
     )
-    print("also: guard/KIND:MODEL; rubric/FILE.md; A+B (B where A can't tell). not measured: breakfix judges calibrate LABELS --judge NAME")
+    print(
+        "also: guard/KIND:MODEL; rubric/FILE.md; A+B (B where A can't tell). "
+        "To measure one: breakfix judges calibrate LABELS --judge NAME"
+    )
     return 0
 
 
@@ -246,7 +250,7 @@ def rejudge(arguments: Arguments) -> int:
     find(arguments.judge)
     folder = places.find(arguments.run)
     with output.to_stderr(), Ledger.open(folder) as ledger:
-        judge = _open(arguments.judge, arguments.model)
+        judge = _open(arguments.judge, arguments.model, _config(folder))
         record = again(
             ledger,
             judge,
@@ -289,11 +293,19 @@ def sheet(arguments: Arguments) -> int:
 # ---- opening -----------------------------------------------------------------------------------------------------
 
 
-def _open(name: str, model: str | None) -> Judge:
-    """The judge, with whatever it asks."""
+def _open(name: str, model: str | None, config: Config | None = None) -> Judge:
+    """The judge, with whatever it asks. `config`: of the run whose endpoints and hardware hold for its models."""
     from breakfix.judges.catalogue import Opener, build
 
-    return build(name, Opener(_model, _embedder), model)
+    return build(name, Opener(lambda model: _model(model, config), _embedder), model)
+
+
+def _model(name: str, config: Config | None) -> Model:
+    from breakfix.cli.chat import locate
+    from breakfix.models.open import open_model
+
+    path, usual = locate(name)
+    return open_model(path, config or usual)
 
 
 def _embedder() -> Any:
@@ -302,8 +314,6 @@ def _embedder() -> Any:
     return open_embedder()
 
 
-def _model(name: str) -> Model:
-    from breakfix.config import Config
-    from breakfix.models.open import open_model
-
-    return open_model(name, Config())
+def _config(run: Path) -> Config | None:
+    """What the run was last started with."""
+    return places.read(run, run)[0] if (run / places.KEPT).is_file() else None
