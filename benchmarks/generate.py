@@ -1,6 +1,6 @@
 """Generation: ours against stock `transformers` generate in batches of 8, and against the machine's roof. One run.
 
-    python benchmarks/generate.py [--model NAME] [--prompts 200] [--new 64] [--batch 128]
+    python benchmarks/generate.py [--model NAME] [--prompts 200] [--new 64] [--batch 256]
 
 The roof is the measured matrix rate ÷ (2 × parameters), tokens/s: what decoding would reach if nothing but the matrix
 products of the new tokens cost time. It is printed for bf16 and for the precision that the probe chose. Useful tokens
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--prompts", type=int, default=200)
     parser.add_argument("--new", type=int, default=64)
-    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--batch", type=int, default=256)
     args = parser.parse_args()
     cases = [
         *load(Suite(name="harmbench_test_standard"), seed=0).cases,

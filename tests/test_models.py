@@ -65,6 +65,45 @@ def test_a_sample_does_not_depend_on_its_neighbours(model: Any) -> None:
     assert together[1].text != dict(model.generate(PROMPTS[1:2], sampling, seeds=[99]))[0].text
 
 
+def test_prompts_read_in_parts_and_by_room_give_the_same(model: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a prefix that all share and without one; and where the keys and values of two rows are all there is room
+    for."""
+    from breakfix.models import decode
+    from breakfix.models.hf import HFModel
+
+    shared = [(Message("system", "You answer in a word."), *prompt) for prompt in PROMPTS if len(prompt) == 1]
+    roomy = HFModel(model.model, model.tokenizer, model.id, batch=64)
+    tight = HFModel(model.model, model.tokenizer, model.id, batch=64)
+    tight.cache_tokens = 300
+    monkeypatch.setattr(decode, "READ", 2)
+    for prompts in (PROMPTS, shared):
+        expected = [stock(model, prompt, 12) for prompt in prompts]
+        for one in (roomy, tight):
+            replies = dict(one.generate(prompts, Sampling(12)))
+            assert [replies[i].text for i in range(len(prompts))] == expected
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_attention_by_groups_is_that_of_transformers(masked: bool) -> None:
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    from breakfix.models import grouped
+
+    class Layer(torch.nn.Module):
+        num_key_value_groups, is_causal = 3, True
+
+    torch.manual_seed(0)
+    for length in (1, 4):  # one new token, and several
+        query, key, value = (torch.randn(5, heads, n, 8).bfloat16() for heads, n in ((6, length), (2, 9), (2, 9)))
+        mask = torch.ones(5, 1, length, 9, dtype=torch.bool).tril(9 - length) if masked else None
+        if mask is not None:
+            mask[2, :, :, :3] = False
+        given = (Layer().eval(), query, key, value, mask)
+        ours, stock = (f(*given, scaling=0.3)[0] for f in (grouped.attention, sdpa_attention_forward))
+        assert ours.shape == (5, length, 6, 8)
+        torch.testing.assert_close(ours, stock)
+
+
 def test_a_prompt_that_does_not_fit_is_an_error_and_not_cut(model: Any) -> None:
     replies = dict(model.generate([ask("x" * 5000), ask("Hi")], Sampling(4)))
     assert replies[0].finish == "error"

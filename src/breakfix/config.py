@@ -28,7 +28,7 @@ class Hardware(Section):
 
     threads: int | None = Field(default=None, ge=1)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    batch: int = Field(default=128, ge=1, description="rows generated together")
+    batch: int = Field(default=256, ge=1, description="most rows generated together")
 
 
 class Source(Section):
@@ -185,6 +185,9 @@ class Judges(Section):
         default="cascade", description="of the panel: the next where one can't tell, or the majority of all"
     )
     model: str | None = Field(default=None, description="the model that rubrics are put to")
+    harm: str | None = Field(
+        default=None, description="of the RAI suites' harmful parts: severity, objective, or a rubric; none: by refusals"
+    )
 
 
 class Endpoint(Section):

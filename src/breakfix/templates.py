@@ -29,7 +29,7 @@ COMMENTS = {
     "hardware": "What it runs on.",
     "hardware.threads": "null: all cores",
     "hardware.precision": "auto | fp32 | bf16; auto takes bf16 where a probe finds it faster and accurate",
-    "hardware.batch": "rows generated together; halved by itself when memory runs out",
+    "hardware.batch": "most rows generated together; halved by itself when memory runs out",
     "curate": "Round by round: what is learnt. Each source is a name and perhaps\n"
     "  path (JSON lines) or hub (a data set's id, with split), fields (our name: its column), licence,\n"
     "  kind (harmful | twin | plain), limit (a sample of that many rows). Built in: starter, advbench.",

@@ -1,11 +1,14 @@
 """A KV cache for batched decoding: written in place, rows leave it when they are done.
 
 transformers' DynamicCache concatenates at every step, which copies the whole cache once per token (600 MB a step for
-128 rows of a 135M model). `Slab` allocates once. Only plain full-attention layers are replaced; sliding-window,
-linear or indexed layers keep transformers' own, so every architecture still works.
+128 rows of a 135M model). `Slab` allocates once. Prompts are read a part of the rows at a time (`Part`), so that a
+short one is not padded to the longest of all. Only plain full-attention layers are replaced; sliding-window, linear or
+indexed layers keep transformers' own, so every architecture still works.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
@@ -21,9 +24,12 @@ class Slab(DynamicLayer):
         super().__init__()  # pyright: ignore[reportUnknownMemberType]
         self.room, self.filled = room, 0
 
-    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
+    def lazy_initialization(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, rows: int | None = None
+    ) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
-        rows, heads, _, dim = key_states.shape
+        given, heads, _, dim = key_states.shape
+        rows = rows or given
         self._k = key_states.new_zeros(rows, heads, self.room, dim)
         self._v = value_states.new_zeros(rows, heads, self.room, value_states.shape[-1])
         self.is_initialized = True
@@ -40,6 +46,19 @@ class Slab(DynamicLayer):
         self.keys, self.values = self._k[:, :, :end], self._v[:, :, :end]
         return self.keys, self.values
 
+    def put(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, all: int, rows: slice, start: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Write to some of `all` rows, from place `start` on; these rows' shared prefix and what was written."""
+        if not self.is_initialized:
+            self.lazy_initialization(key_states, value_states, all)
+        end = start + key_states.shape[-2]
+        self._k[rows, :, start:end], self._v[rows, :, start:end] = key_states, value_states
+        if not self.filled:
+            return key_states, value_states
+        before = (self._k[rows, :, : self.filled], self._v[rows, :, : self.filled])
+        return torch.cat([before[0], key_states], dim=-2), torch.cat([before[1], value_states], dim=-2)
+
     def get_seq_length(self) -> int:
         return self.filled
 
@@ -54,6 +73,33 @@ class Slab(DynamicLayer):
         self.keys, self.values = self._k[:, :, : self.filled], self._v[:, :, : self.filled]
 
 
+class Part(DynamicLayer):
+    """Rows `rows` (of `all` rows) of a slab, while their prompts are read: what the model computes is written to the
+    places from `start` on, after the prefix that all rows share."""
+
+    _layer_type = None
+
+    def __init__(self, slab: Slab, all: int, rows: slice, start: int) -> None:
+        super().__init__()  # pyright: ignore[reportUnknownMemberType]
+        self.slab, self.all, self.rows, self.start = slab, all, rows, start
+        self.is_initialized = True
+
+    def update(
+        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.slab.put(key_states, value_states, self.all, self.rows, self.start)
+
+    def get_seq_length(self) -> int:
+        return self.slab.filled
+
+
+def parts(cache: DynamicCache, config: PreTrainedConfig, all: int, rows: slice, start: int) -> DynamicCache:
+    """A view of a plain cache for some of its rows: see `Part`."""
+    view = DynamicCache(config=config)
+    view.layers[:] = [Part(slab, all, rows, start) for slab in cache.layers if isinstance(slab, Slab)]
+    return view
+
+
 def new_cache(config: PreTrainedConfig, room: int) -> DynamicCache:
     """A cache for at most `room` positions."""
     cache = DynamicCache(config=config)
@@ -64,3 +110,13 @@ def new_cache(config: PreTrainedConfig, room: int) -> DynamicCache:
 def is_plain(cache: DynamicCache) -> bool:
     """Whether every layer is full attention (a shared prefix may then be repeated, and 4-D masks passed)."""
     return all(isinstance(layer, Slab) for layer in cache.layers)
+
+
+def room(model: Any) -> int:
+    """Of how many tokens keys and values may be held: 1.5 GiB of them on a CPU, half of what is free on a GPU."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    bytes_a_token = 2 * config.num_hidden_layers * heads * dim * model.dtype.itemsize
+    held = torch.cuda.mem_get_info()[0] // 2 if model.device.type == "cuda" else 3 * 2**29
+    return max(1, held // bytes_a_token)

@@ -1,8 +1,9 @@
 """Batched decoding near the machine's roof, for any transformers causal LM.
 
-What makes it fast on a CPU: prompts sorted by length; the tokens that all prompts share (system prompt, template)
-computed once; one allocation for keys and values (`cache.Slab`); logits for the last position only; rows that have
-ended leave the batch. Each row draws from its own generator, so a sample does not depend on its neighbours.
+What makes it fast on a CPU: prompts sorted by length, and read a few together; the tokens that all prompts share
+(system prompt, template) computed once; one allocation for keys and values (`cache.Slab`); attention by groups
+(`grouped`); logits for the last position only; rows that have ended leave the batch. Each row draws from its own
+generator, so a sample does not depend on its neighbours.
 Shapes: B rows still decoding, T prompt tokens after the shared prefix, P shared prefix, V vocabulary.
 """
 # pyright: basic
@@ -16,9 +17,10 @@ from typing import Any, NamedTuple
 import torch
 
 from ..core import Sampling
-from .cache import is_plain, new_cache
+from .cache import is_plain, new_cache, parts
 
 SHARED_MIN = 8  # a shared prefix shorter than this is not worth a pass of its own
+READ = 32  # prompts that are read together: their padding is short, and so is what is held for them
 
 
 class Finished(NamedTuple):
@@ -38,16 +40,21 @@ def decode(
     stops: set[int],
     pad: int,
     batch: int,
+    tokens: int,
 ) -> Iterator[Finished]:
-    """Yield each prompt's continuation as it ends. Longest prompts first, so that memory trouble shows at the start."""
+    """Yield each prompt's continuation as it ends. Longest prompts first, so that memory trouble shows at the start.
+
+    At most `batch` rows decode together, and at most `tokens` of them, prompts and replies, are cached.
+    """
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
-    for start in range(0, len(order), batch):
-        rows = order[start : start + batch]
+    while order:
+        room = max(1, tokens // (len(prompts[order[0]]) + sampling.max_new_tokens))
+        rows, order = order[: min(batch, room)], order[min(batch, room) :]
         chosen = [prompts[i] for i in rows]
         generators = [torch.Generator().manual_seed(seeds[i]) for i in rows] if sampling.temperature > 0 else []
         with torch.inference_mode():
-            for row, tokens, stopped in _batch(model, chosen, sampling, generators, stops, pad):
-                yield Finished(rows[row], tokens, stopped)
+            for row, said, stopped in _batch(model, chosen, sampling, generators, stops, pad):
+                yield Finished(rows[row], said, stopped)
 
 
 def shared_prefix(prompts: Sequence[list[int]]) -> int:
@@ -85,6 +92,28 @@ class _Batch:
         positions = self.mask.cumsum(dim=1) - 1
         self.next = positions[:, -1] + 1
         self.positions = positions[:, shared:].clamp(min=0)
+        self.widths = [len(p) for p in rest]
+
+    def read(self) -> torch.Tensor:
+        """The prompts: logits [B, V] for the first new token. `READ` rows at a time where the cache allows."""
+        if not is_plain(self.cache) or len(self.widths) <= READ:
+            return self.forward()
+        shared, width, found = self.layers[0].filled, self.ids.shape[1], list[torch.Tensor]()
+        for first in range(0, len(self.widths), READ):
+            rows = slice(first, first + READ)
+            cut = width - max(self.widths[rows])  # padding that none of these rows needs
+            out = self.model(
+                input_ids=self.ids[rows, cut:],
+                attention_mask=torch.cat([self.mask[rows, :shared], self.mask[rows, shared + cut :]], dim=1),
+                position_ids=self.positions[rows, cut:],
+                past_key_values=parts(self.cache, self.model.config, len(self.widths), rows, shared + cut),
+                use_cache=True,
+                logits_to_keep=1,
+            )
+            found.append(out.logits[:, -1].float())
+        for layer in self.layers:
+            layer.filled = shared + width
+        return torch.cat(found)
 
     def forward(self) -> torch.Tensor:
         """Logits [B, V] (float32) for the token after what has been fed so far."""
@@ -125,7 +154,7 @@ def _batch(
     live = list(range(len(prompts)))
     said: list[list[int]] = [[] for _ in prompts]
     for step in range(sampling.max_new_tokens):
-        logits = state.forward()
+        logits = state.forward() if step else state.read()
         tokens = _pick(logits, sampling, [generators[i] for i in live] if generators else [])
         staying: list[int] = []
         for place, token in enumerate(tokens.tolist()):

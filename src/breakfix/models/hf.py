@@ -8,8 +8,9 @@ and template, so that what the ledger knows about one model is never taken for a
 
 from __future__ import annotations
 
+import copy
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,21 +18,23 @@ import torch
 
 from ..core import Conversation, Message, Reply, Sampling
 from ..errors import AssetError, ModelError
+from . import grouped
 from . import precision as probing
+from .cache import room
 from .decode import decode
 from .identity import weights_id
 from .memory import out_of_memory
 from .packed import pack
 from .quiet import no_bars
-from .render import prompt_ids, stop_ids
+from .render import prompt_ids, stop_ids, whole_ids
 from .scoring import score_pairs
 
 Precision = Literal["auto", "fp32", "bf16"]
 
 
 class HFModel:
-    """A loaded model. `batch`: rows decoded together, `score_tokens`: tokens scored together; they halve by themselves
-    when memory runs out."""
+    """A loaded model. `batch`: most rows decoded together, `cache_tokens`: most tokens of theirs whose keys and values
+    are held, `score_tokens`: tokens scored together; they halve by themselves when memory runs out."""
 
     score_tokens = 4096
 
@@ -41,13 +44,14 @@ class HFModel:
         tokenizer: Any,
         id: str,
         *,
-        batch: int = 128,
+        batch: int = 256,
         max_context: int = 2048,
     ) -> None:
         self.model, self.tokenizer, self.id = model.eval(), tokenizer, id
-        self.batch = batch
+        self.batch, self.cache_tokens = batch, room(model)
         self.max_context = min(max_context, getattr(model.config, "max_position_embeddings", max_context))
         self.stops = stop_ids(tokenizer, model.generation_config)
+        self.ids: Callable[[Any, Conversation], list[int]] = prompt_ids
         self.pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else min(self.stops)
 
     @property
@@ -63,7 +67,8 @@ class HFModel:
         adapter: str | Path | None = None,
         precision: Precision = "auto",
         threads: int | None = None,
-        batch: int = 128,
+        batch: int = 256,
+        max_context: int = 2048,
     ) -> HFModel:
         """Load from a folder (or hub id). Raises AssetError in one line where there is no model."""
         model, tokenizer = load_pretrained(path)
@@ -79,13 +84,26 @@ class HFModel:
         dtype = _dtype(model, tokenizer, precision, threads)
         name = f"{weights_id(path)}+{weights_id(adapter)}" if adapter else weights_id(path)
         pack(model.to(dtype))
-        return cls(model, tokenizer, f"{name}:{str(dtype).removeprefix('torch.')}", batch=batch)
+        grouped.use(model)
+        return cls(
+            model, tokenizer, f"{name}:{str(dtype).removeprefix('torch.')}", batch=batch, max_context=max_context
+        )
+
+    def whole(self, template: str | None = None) -> HFModel:
+        """The same weights as a guard model: a conversation is put to it whole, whoever spoke last (nothing is
+        continued), by `template` (Jinja) or the tokenizer's own."""
+        other = copy.copy(self)
+        if template is not None:
+            other.tokenizer = copy.copy(self.tokenizer)
+            other.tokenizer.chat_template = template
+        other.ids, other.stops = whole_ids, stop_ids(other.tokenizer, self.model.generation_config, turn=False)
+        return other
 
     def generate(
         self, prompts: Sequence[Conversation], sampling: Sampling, seeds: Sequence[int] | None = None
     ) -> Iterator[tuple[int, Reply]]:
         """See core.Model. Prompts too long for the context come back as errors, never truncated silently."""
-        tokens = [prompt_ids(self.tokenizer, p) for p in prompts]
+        tokens = [self.ids(self.tokenizer, p) for p in prompts]
         fits = [i for i, ids in enumerate(tokens) if len(ids) + sampling.max_new_tokens <= self.max_context]
         for i in set(range(len(tokens))) - set(fits):
             error = f"prompt of {len(tokens[i])} tokens exceeds the context of {self.max_context}"
@@ -102,13 +120,16 @@ class HFModel:
                     raise
                 if self.batch == 1:
                     raise ModelError(f"out of memory with one row of {len(tokens[rows[0]])} tokens") from error
-                self.batch = max(1, self.batch // 2)
+                self.batch, self.cache_tokens = max(1, self.batch // 2), max(1, self.cache_tokens // 2)
 
     def _decode(
         self, rows: list[int], tokens: list[list[int]], sampling: Sampling, seeds: Sequence[int]
     ) -> Iterator[tuple[int, Reply]]:
         chosen, chosen_seeds = [tokens[i] for i in rows], [seeds[i] for i in rows]
-        stream = decode(self.model, chosen, sampling, chosen_seeds, stops=self.stops, pad=self.pad, batch=self.batch)
+        stream = decode(
+            self.model, chosen, sampling, chosen_seeds,
+            stops=self.stops, pad=self.pad, batch=self.batch, tokens=self.cache_tokens,
+        )  # fmt: skip
         for place, said, stopped in stream:
             text = self.tokenizer.decode(said, skip_special_tokens=True)
             i = rows[place]
@@ -117,7 +138,7 @@ class HFModel:
     def score(self, pairs: Sequence[tuple[Conversation, str]]) -> list[tuple[float, int]]:
         """See core.Model: (sum of ln p, tokens) of each continuation, turn end not included."""
         rows = [
-            (prompt_ids(self.tokenizer, prompt), self.tokenizer(text, add_special_tokens=False)["input_ids"])
+            (self.ids(self.tokenizer, prompt), self.tokenizer(text, add_special_tokens=False)["input_ids"])
             for prompt, text in pairs
         ]
         longest = max((len(prompt) + len(text) for prompt, text in rows), default=0)
