@@ -15,7 +15,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from breakfix.models.remote import Hello
 
 HUB_TIMEOUT = 3.0  # seconds
 GIB = 2**30
@@ -143,6 +146,17 @@ def ask_hub(url: str) -> str:
         return "" if error.code < 500 else f"HTTP {error.code}"
     except (OSError, ValueError) as error:
         return " ".join(str(getattr(error, "reason", error)).split())[:80] or type(error).__name__
+
+
+def remote(name: str, hello: Hello) -> Row:
+    """`name`: the setting that names the model. It was asked for the models that it has; nothing was generated."""
+    if hello.why:
+        return Row(name, "fail", f"{hello.address}: {hello.why}", hello.advice)
+    if hello.listed is False:
+        known = ", ".join(hello.models[:5]) or "none"
+        return Row(name, "warn", f"{hello.address} answers, and lists no such model", f"it lists: {known}")
+    found = "answers" if hello.listed is None else "answers, and has the model"
+    return Row(name, "ok", f"{hello.address} {found}" + ("; the key is sent" if hello.key else "; no key is sent"))
 
 
 def pip() -> Row:

@@ -126,7 +126,21 @@ def _stage(name: str, what: str) -> Command:
 
 
 _ALL = (
-    Command("doctor", "is this machine ready?", "breakfix doctor", "tools:doctor", (_JSON,)),
+    Command(
+        "doctor",
+        "is this machine ready?",
+        "breakfix doctor",
+        "tools:doctor",
+        (
+            _arg(
+                "what",
+                metavar="CONFIG",
+                nargs="?",
+                help="ask the remote models that this config names, too; or the one at this address",
+            ),
+            _JSON,
+        ),
+    ),
     Command(
         "demo",
         "the whole cycle on the embedded 135M model, into runs/demo",
@@ -228,7 +242,9 @@ _ALL = (
         "chat:chat",
         (
             _arg(
-                "model", metavar="MODEL", help="an asset's name, a folder, a hub id, or RUN:ROUND such as runs/demo:2"
+                "model",
+                metavar="MODEL",
+                help="an asset's name, a folder, a hub id, an address, or RUN:ROUND such as runs/demo:2",
             ),
             _arg("--system", metavar="TEXT", default="", help="a system prompt"),
             _arg("--max-new-tokens", metavar="N", type=_positive, default=200, help="length of a reply (%(default)s)"),

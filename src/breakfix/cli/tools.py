@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from breakfix.cli import output
 from breakfix.cli.commands import Arguments
 from breakfix.errors import AssetError, UserError
+
+if TYPE_CHECKING:
+    from breakfix.doctor import Row
 
 _STYLES = {"ok": "", "warn": "yellow", "fail": "red"}
 
@@ -82,7 +87,8 @@ def doctor(arguments: Arguments) -> int:
     from breakfix import doctor as checks
 
     with output.to_stderr():
-        rows = checks.examine()
+        asked = list(_endpoints(arguments.what))
+        rows = [*checks.examine(), *asked]
     if arguments.json:
         output.as_json([dataclasses.asdict(row) for row in rows])
     else:
@@ -92,6 +98,22 @@ def doctor(arguments: Arguments) -> int:
             [_STYLES[row.state] for row in rows],
         )
     return 2 if any(row.state == "fail" for row in rows) else 0
+
+
+def _endpoints(what: str | None) -> Iterator[Row]:
+    """A row for each remote model of a config, or for the one at an address."""
+    if what is None:
+        return
+    from breakfix import doctor as checks
+    from breakfix.config import Config, load
+    from breakfix.models.endpoint import is_remote
+    from breakfix.models.remote import RemoteModel
+    from breakfix.ready import models
+
+    config = Config(model=what) if is_remote(what) else load(Path(what))
+    for key, name in models(config):
+        if is_remote(name):
+            yield checks.remote(key, RemoteModel.open(name, config.endpoints).hello())
 
 
 def schema(arguments: Arguments) -> int:

@@ -28,7 +28,7 @@ from breakfix.models import endpoint as addresses
 from breakfix.models.line import Failure, Line, tls_context
 from breakfix.models.remote_gate import Gate
 from breakfix.models.spending import Spent
-from breakfix.models.wire import FILTERED, Outcome, failed, refused, request, understand
+from breakfix.models.wire import FILTERED, Outcome, failed, model_names, refused, request, understand
 
 AHEAD = 16  # replies that wait for the caller, besides as many as may be under way
 TOLD = 16  # replies after which the ledger is told what was spent
@@ -97,6 +97,25 @@ class RemoteModel:
         that takes them."""
         self.spent, self._told, self._hearer = Spent.of(spent), Spent.of(spent), tell
 
+    def hello(self) -> Hello:
+        """Ask for the list of models: is it there, does it take the key, does it have the model? Generates nothing."""
+        line, address = self.line(), str(self.address)
+        found = line.ask(f"{self.address.base}/models")
+        line.close()
+        key = addresses.key_variable(self.address, self.endpoint) is not None
+        if isinstance(found, Failure):
+            return Hello(address, key, why=found.why, advice="start the server, or look at the address")
+        if found.status in (401, 403):
+            why = f"HTTP {found.status}: it does not let us in " + ("with the key" if key else "without a key")
+            return Hello(address, key, why=why, advice="export OPENAI_API_KEY, or name api_key_env in `endpoints`")
+        if found.status >= 500 or 300 <= found.status < 400:
+            return Hello(
+                address, key, why=f"HTTP {found.status}", advice="look at the server's log, and at the address"
+            )
+        names = model_names(found.body) if found.status == 200 else None
+        mine = {self.address.model, f"{self.address.model}:latest"}  # Ollama's names have a tag
+        return Hello(address, key, names or (), not mine.isdisjoint(names) if names is not None else None)
+
     def score(self, pairs: Sequence[tuple[Conversation, str]]) -> list[tuple[float, int]]:
         """Chat endpoints give no log-likelihoods of a given text. Raises ModelError."""
         raise ModelError(f"{self.address}: a remote model can't score given texts, only reply")
@@ -128,6 +147,19 @@ class RemoteModel:
 
     def back(self, line: Line) -> None:
         self._idle.append(line)
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What an endpoint said. `why`: it can't be used, "" if it can. `listed`: it has the model; None where it does not
+    say which it has."""
+
+    address: str
+    key: bool
+    models: tuple[str, ...] = ()
+    listed: bool | None = None
+    why: str = ""
+    advice: str = ""
 
 
 def _nobody(totals: Mapping[str, Any]) -> None:

@@ -95,6 +95,15 @@ def understand(
     return failed("broken" if status in _BROKEN else "answered", why)
 
 
+def model_names(body: bytes) -> tuple[str, ...] | None:
+    """Of an answer to /models; None where it is no such list."""
+    rows = _at(_json(body), "data")
+    if not isinstance(rows, list):
+        return None
+    names = [_at(row, "id") for row in cast("list[Any]", rows)]
+    return tuple(name for name in names if isinstance(name, str) and name.isprintable())
+
+
 def asked_wait(headers: Mapping[str, str], now: datetime) -> float | None:
     """Seconds of Retry-After (a number or an HTTP date), or of Azure's retry-after-ms; None where neither makes
     sense."""
