@@ -70,8 +70,9 @@ def commands(text: str) -> Iterator[str]:
 
 def _sub_command(span: str) -> bool:
     """`breakfix judges card`, say: a name, too."""
-    _, name, *more = span.split()
-    return len(more) == 1 and name in COMMANDS and more[0] in [child.name for child in COMMANDS[name].children]
+    program, name, child = (*span.split(), "", "", "")[:3]
+    children = COMMANDS[name].children if program == "breakfix" and name in COMMANDS else ()
+    return len(span.split()) == 3 and child in [one.name for one in children]
 
 
 def words(command: str) -> list[str]:
