@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ConfigError
 
@@ -186,8 +187,14 @@ class Judges(Section):
     )
     model: str | None = Field(default=None, description="the model that rubrics are put to")
     harm: str | None = Field(
-        default=None, description="of the RAI suites' harmful parts: severity, objective, or a rubric; none: by refusals"
+        default=None,
+        description="of the RAI suites' harmful parts: severity, objective, or a rubric; none: by refusals",
     )
+
+
+def _dated(value: Any) -> Any:
+    """YAML takes 2024-10-21 for a date."""
+    return value.isoformat() if isinstance(value, date) else value
 
 
 class Endpoint(Section):
@@ -200,7 +207,9 @@ class Endpoint(Section):
     url: str
     api_key_env: str | None = Field(default=None, description="environment variable with the key")
     auth: Literal["auto", "bearer", "api-key"] = "auto"
-    api_version: str | None = Field(default=None, min_length=1, description="of Azure, such as 2024-10-21")
+    api_version: Annotated[str, BeforeValidator(_dated)] | None = Field(
+        default=None, min_length=1, description="of Azure, such as 2024-10-21"
+    )
     headers: Mapping[str, str] = Field(default_factory=dict)
     body: Mapping[str, Any] = Field(default_factory=dict, description="sent with every request as it stands")
     length_key: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
