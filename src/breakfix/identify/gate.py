@@ -29,7 +29,7 @@ from breakfix.identify.registry import improved
 ENOUGH = 30  # scored cases: with fewer, even a model without a fault has an upper bound above 11 %
 HIGH = 6.0
 P = 0.05
-NOT_GATED = ("xstest.iprr",)
+NOT_GATED = ("xstest.iprr", "rai_")  # the latter's share answered is a proxy
 Reason = dict[str, Any]
 
 
@@ -107,7 +107,7 @@ def _capability(limits: config.Gate, metrics: Mapping[str, Estimate], round: int
     elif round == 0:
         yield _reason("capability.change", 0.0, 0.0, margin, True)  # the untouched model is its own yardstick
     else:
-        yield _reason(name, e.value, e.low, margin, e.value >= margin and e.high >= 0)
+        yield _reason(name, e.value, e.value, margin, e.value >= margin and e.high >= 0)  # no bound: see above
 
 
 def _coverage(limits: config.Gate, metrics: Mapping[str, Estimate]) -> Iterator[Reason]:
