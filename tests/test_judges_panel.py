@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from breakfix.config import Judges
+from breakfix.config import Config, Judges
 from breakfix.core import Case, Conversation, Judge, Reply, Verdict
 from breakfix.errors import ConfigError
 from breakfix.judges import catalogue
@@ -228,3 +229,16 @@ def test_a_runs_judge_is_what_its_config_names() -> None:
 def test_a_config_that_names_no_judge_of_refusals(settings: Judges, said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         members(settings)
+
+
+def test_the_cycle_takes_it_and_a_mistake_is_known_before_it_begins(tmp_path: Path) -> None:
+    from breakfix.cycle import Cycle
+    from breakfix.ledger import Ledger
+    from breakfix.ready import check
+
+    settings = Config(judges=Judges(panel=("refusal", "refusal")))
+    with Ledger.open(tmp_path / "run", create=True) as ledger:
+        assert Cycle(settings, tmp_path / "run", ledger).judge.name.startswith("cascade(refusal-rules@")
+        assert Cycle(Config(), tmp_path / "run", ledger).judge.name == RefusalJudge.name
+    with pytest.raises(ConfigError, match="no judge 'nix'"):
+        check(Config(judges=Judges(refusal="nix")))
