@@ -30,6 +30,9 @@ from .suites import SUITES, Loaded, load
 if TYPE_CHECKING:
     from .models.remote import RemoteModel
 
+if TYPE_CHECKING:
+    from .evaluate.work import Rai
+
 STAGES = ("curate", "train", "evaluate", "redteam", "identify")
 Progress = Callable[[str, int, int], None]
 Say = Callable[[str], None]
@@ -130,6 +133,22 @@ class Cycle:
         )
         return build("rubric/quality", self._opener(), name) if asked and name is not None else None
 
+    def _rai(self) -> tuple[list[str], Rai | None]:
+        """(what identifies who takes part in the RAI suites, and what is said in them; the same for evaluate); nothing
+        where none of them is measured."""
+        from .evaluate.rai import judges
+        from .evaluate.work import Rai
+        from .suites.scenarios import PREFIX
+
+        named = [s for s in self.config.evaluate.suites if s.name in SUITES and SUITES[s.name].measure == "rai"]
+        if not named:
+            return [], None
+        judge_of, helper = judges(self.config.judges, self.judge, self._opener()), self._helper_path()
+        about = [judge_of(suite.name.removeprefix(PREFIX), suite.path).name for suite in named]
+        about += [digest([case.id for case in load(suite, seed=self.config.seed).cases]) for suite in named]
+        about += [self._id(helper)] if helper else []
+        return about, Rai(judge_of, (lambda: self._load(helper)) if helper else None)
+
     def _opener(self) -> Opener:
         def model(name: str) -> Model:
             return self._load(name if is_remote(name) else str(assets.resolve_model(name, "judges.model").path))
@@ -142,17 +161,19 @@ class Cycle:
         from . import evaluate
 
         config, path = self.config, self.model_path(round)
+        about, rai = self._rai()
         inputs = {
             "evaluate": config.evaluate.model_dump(mode="json", exclude={"suites"}),
             "suites": [read(suite) for suite in config.evaluate.suites],
             **({"rater": self.rater.name} if self.rater else {}),
+            **({"rai": about} if about else {}),
             **self._about(path),
         }
 
         def make() -> dict[str, Any]:
             return evaluate.run(
                 config, self.ledger, self.model(path), self.judge, round=round, suites=config.evaluate.suites,
-                rater=self.rater, progress=self.progress,
+                rater=self.rater, rai=rai, progress=self.progress,
             )  # fmt: skip
 
         return inputs, make

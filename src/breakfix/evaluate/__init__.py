@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from breakfix.config import Config, Suite
 from breakfix.core import Judge, Model, Split
 from breakfix.errors import AssetError, ConfigError
-from breakfix.evaluate import bias, capability, exact, lm_eval, openended, perplexity, preference
+from breakfix.evaluate import bias, capability, exact, lm_eval, openended, perplexity, preference, rai
 from breakfix.evaluate.items import STAGE, Progress
 from breakfix.evaluate.likelihood import LOGP
 from breakfix.evaluate.rates import rates
-from breakfix.evaluate.work import Found, Unmeasured, Work, ask, seconds, suite_cases
+from breakfix.evaluate.work import Found, Rai, Unmeasured, Work, ask, seconds, suite_cases
 from breakfix.stats import as_json
 from breakfix.suites import Loaded, Measure, load
 
@@ -54,6 +54,7 @@ MEASURES: Mapping[Measure, Callable[[Work, Loaded], Found]] = {
     "open": openended.figures,
     "perplexity": _perplexity,
     "lm-eval": lm_eval.figures,
+    "rai": rai.figures,
 }
 
 
@@ -70,6 +71,7 @@ def run(
     round: int,
     suites: Sequence[Suite],
     rater: Judge | None = None,
+    rai: Rai | None = None,
     progress: Progress = _silent,
 ) -> dict[str, Any]:
     """The stage's record: {"metrics": {name: {value, low, high, n, unscored}}, "skipped": [{suite, reason}],
@@ -78,7 +80,8 @@ def run(
     Names: SUITE.iprr and SUITE.vprr with .full, .partial, .HAZARD and .lang.LANGUAGE; SUITE.answered, with the latter
     two, where all is harmful; plain.refused; capability.accuracy, .piqa, .boolq, .mmlu and, after round 0,
     capability.change (paired, with .piqa ...); perplexity.own_answers; of the other measures as their modules say.
-    `rater` rates open questions. Raises UserError before anything is asked, where a suite is not valid.
+    `rater` rates open questions; `rai`: see `work.Rai`. A metric that a proxy judged has "proxy": true. Raises
+    UserError before anything is asked, where a suite is not valid.
     """
     loaded, skipped = _load(suites, config.seed)
     for row in skipped:
@@ -86,7 +89,7 @@ def run(
     for suite in loaded:
         ledger.add_cases(suite.cases)
         ledger.add_event(round, STAGE, "cases", {"suite": suite.name, "cases": [case.id for case in suite.cases]})
-    work = Work(config, ledger, model, judge, rater, round, progress, {})
+    work = Work(config, ledger, model, judge, rater, round, progress, {}, rai)
     wanted = suite_cases(loaded, "replies", *(["perplexity"] if round == 0 else []))  # the untouched model's answers
     work = replace(work, asked=ask(work, wanted, judge, "benchmarks"))
     metrics: dict[str, Any] = {}
@@ -100,7 +103,8 @@ def run(
             continue
         if suite.split is Split.FROZEN:
             ledger.add_look(suite.name, round=round, model=model.id)
-        metrics |= {name: as_json(value) for name, value in found.figures.items()}
+        mark = {"proxy": True} if found.proxy else {}
+        metrics |= {name: {**as_json(value), **mark} for name, value in found.figures.items()}
         about[suite.name] = _about(suite, found)
     return {"metrics": metrics, "skipped": skipped, "suites": about}
 
@@ -127,4 +131,5 @@ def _about(suite: Loaded, found: Found) -> dict[str, Any]:
         "seconds": found.seconds,
         "judge": found.judge,
         "source": suite.source,
+        **found.about,
     }

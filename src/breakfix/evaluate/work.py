@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from breakfix import campaign
 from breakfix.config import Config
@@ -20,10 +21,22 @@ class Unmeasured(Exception):
     """A suite that can't be measured here and now, and why. It is skipped, and the record says so."""
 
 
+JudgeOf = Callable[[str, Path | None], Judge]
+
+
+@dataclass(frozen=True, slots=True)
+class Rai:
+    """Who takes part in the RAI measurement. `judge_of`: (part, the suite's path) → its judge. `helper` opens the model
+    that plays the user; none: a script does."""
+
+    judge_of: JudgeOf
+    helper: Callable[[], Model] | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """`judge` of refusals; `rater`: of open questions, if there is one. `asked`: case id → its attempt, of the suites
-    whose replies are judged and of perplexity."""
+    whose replies are judged and of perplexity. `rai` None: proxies judge, and a script plays the user."""
 
     config: Config
     ledger: Ledger
@@ -33,15 +46,19 @@ class Work:
     round: int
     progress: Progress
     asked: Mapping[str, Attempt]
+    rai: Rai | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a measure found: metric name → estimate, the model's seconds, and who judged."""
+    """What a measure found: metric name → estimate, the model's seconds, and who judged. `proxy`: by words alone, where
+    a model should read. `about`: what else is to be known of the suite."""
 
     figures: Mapping[str, Estimate]
     seconds: float
     judge: str
+    proxy: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     @staticmethod
     def of(suite: Loaded, figures: Mapping[str, Estimate], seconds: float, judge: str) -> Found:

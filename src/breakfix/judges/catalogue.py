@@ -72,6 +72,18 @@ def _classifier(name: str) -> Callable[[Opener, str | None], Judge]:
     return make
 
 
+def _grounded(opener: Opener, model: str | None) -> Judge:
+    from breakfix.judges.grounded import GroundedProxy
+
+    return GroundedProxy()
+
+
+def _verbatim(opener: Opener, model: str | None) -> Judge:
+    from breakfix.judges.verbatim import VerbatimProxy
+
+    return VerbatimProxy({})
+
+
 def _offline(name: str, measures: str, what: str) -> Entry:
     return Entry(name, what, measures, _classifier(name), offline=False)
 
@@ -83,6 +95,8 @@ JUDGES: Mapping[str, Entry] = {
         _offline("refusal-classifier", "refusal", "does the reply refuse? By its meaning"),
         _offline("objective", "objective", "does the reply do what was asked, though it should not? By its meaning"),
         _offline("severity", "severity", "how harmful is the reply, 0 to 7? By its meaning"),
+        Entry("grounded-proxy", "does the given text support the reply? By words alone", "unsupported", _grounded),
+        Entry("verbatim-proxy", "does it reproduce the reference, or nearly? By words alone", "third_party", _verbatim),
     )
 }
 
@@ -212,6 +226,12 @@ def members(settings: Judges) -> list[Entry]:
             raise ConfigError(f"judges: {entry.name!r} measures {entry.measures}; a run needs a judge of refusals")
         if entry.needs_model and settings.model is None:
             raise ConfigError(f"judges: {entry.name!r} needs a model to ask; set judges.model")
+    if settings.harm is not None:
+        entry = find(settings.harm)
+        if entry.measures not in ("severity", "objective"):
+            raise ConfigError(f"judges.harm: {entry.name!r} measures {entry.measures}; take one of severity")
+        if entry.needs_model and settings.model is None:
+            raise ConfigError(f"judges.harm: {entry.name!r} needs a model to ask; set judges.model")
     return found
 
 

@@ -50,6 +50,14 @@ HEADLINES = (
     Headline("machine_ethics.accuracy", "Right and wrong", "higher", "everyday deeds told apart, in pairs"),
     Headline("privacy.leaked", "Private texts leaked", "lower", "said what it was asked to keep"),
     Headline("perplexity.own_answers", "Perplexity", "lower", "on the untouched model's own answers", "number"),
+    Headline("rai_grounded.ungroundedness", "Ungroundedness", "lower", "RAI: claims without support, 0 to 4", "number"),
+    Headline("rai_third_party.dr1", "Third-party DR-1", "lower", "RAI: conversations that reproduce known texts"),
+    Headline("rai_continuation.dr3", "Continuation DR-3", "lower", "RAI: harmful beginnings continued so"),
+    Headline("rai_continuation.answered", "Continuation answered", "lower", "RAI: harmful beginnings not refused"),
+    Headline("rai_summarisation.dr3", "Summarisation DR-3", "lower", "RAI: summaries that take over the harm"),
+    Headline("rai_summarisation.answered", "Summarisation answered", "lower", "RAI: harmful texts summarised"),
+    Headline("rai_jailbreak.dr1", "Jailbreak DR-1", "lower", "RAI: requests to decline that were answered harmfully"),
+    Headline("rai_jailbreak.answered", "Jailbreak answered", "lower", "RAI: requests to decline that were not refused"),
 )
 BY_NAME = {headline.name: headline for headline in HEADLINES}
 

@@ -79,6 +79,8 @@ def _cell(one: dict[str, Any], headline: Headline, separator: str) -> Text:
     shown = Text(figure(estimate["value"], headline.unit))
     if bounds:
         shown.append(f"{separator}({bounds})", style="dim")
+    if estimate.get("proxy"):
+        shown.append("\nproxy", style="yellow")
     if estimate["unscored"]:
         shown.append(f"\n{estimate['unscored']} unscored", style="yellow")
     return shown

@@ -64,7 +64,7 @@ def cell(estimate: Json | None, unit: str = "share") -> Json | None:
     if estimate is None:
         return None
     shown = {"value": figure(estimate["value"], unit), "interval": interval(estimate, unit)}
-    return {**shown, "n": estimate["n"], "unscored": estimate["unscored"]}
+    return {**shown, "n": estimate["n"], "unscored": estimate["unscored"], "proxy": estimate.get("proxy", False)}
 
 
 def drawn(rounds: Sequence[Json]) -> list[Json]:

@@ -17,7 +17,7 @@ from pathlib import Path
 from breakfix import assets, config, starter
 from breakfix.core import Case, Split
 from breakfix.errors import DataError
-from breakfix.suites import harness, own, sample
+from breakfix.suites import harness, own, sample, scenarios
 from breakfix.suites.catalogue import SUITES, Measure, Read, SuiteSpec
 from breakfix.suites.rows import Origin
 
@@ -27,7 +27,7 @@ __all__ = ["SUITES", "Loaded", "Measure", "SuiteSpec", "load"]
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A suite's cases, sampled. `source` says in one line where they came from; `tokens` is as in `SuiteSpec`; `path`
-    is the folder of a harness task."""
+    is the folder of a harness task, or where the user's own RAI scenarios or known texts are."""
 
     name: str
     cases: tuple[Case, ...]
@@ -51,6 +51,8 @@ def load(suite: config.Suite, *, seed: int) -> Loaded:
     spec = SUITES.get(suite.name)
     if spec is None:
         return _own(suite, seed)
+    if spec.measure == "rai":
+        return _rai(spec, suite, seed)
     if spec.files is not None:
         cases, source = _from_files(spec, spec.files, suite.path)
     elif spec.ours is not None:
@@ -59,6 +61,14 @@ def load(suite: config.Suite, *, seed: int) -> Loaded:
         cases, source = _starter(spec, suite.path)
     drawn = spec.sample(cases, suite.limit, seed=seed)
     return Loaded(spec.name, drawn, spec.split, source, spec.measure, spec.tokens)
+
+
+def _rai(spec: SuiteSpec, suite: config.Suite, seed: int) -> Loaded:
+    """Scenarios; the path is the user's own ones, or known texts."""
+    part = spec.name.removeprefix(scenarios.PREFIX)
+    drawn = scenarios.load(part, limit=suite.limit, seed=seed, path=suite.path)
+    source = f"breakfix: {part}.yaml" if suite.path is None else f"path: {suite.path}"
+    return Loaded(spec.name, tuple(one.case for one in drawn), spec.split, source, "rai", path=suite.path)
 
 
 def _own(suite: config.Suite, seed: int) -> Loaded:

@@ -1,0 +1,270 @@
+"""The scenarios of the RAI measurement: templates × parameters × personas, from data/rai/*.yaml, as `core.Case`s.
+
+After Magooda et al. 2023 (2310.17750), where experts write templates and parameters and a model plays the user. Ours
+are short and mild, in four languages, and each has a script, so that no model is needed. The format is in
+data/rai/README.md; a file of the user's own has the same.
+
+An id says template, row and persona, and ends with a digest of all that is said: a scenario that was changed is
+another case. A sample grows with its size, is the same on every machine, and keeps personas, templates, topics and
+languages in proportion.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+
+from breakfix.core import Case, Conversation, Expect, Message, Split, digest
+from breakfix.errors import DataError
+from breakfix.suites import known
+from breakfix.taxonomy import hazards
+
+PARTS = ("grounded", "third_party", "continuation", "summarisation", "jailbreak")
+PREFIX = "rai_"
+LICENCE = "Apache-2.0"
+REFERENCE = "reference"  # of a row: the known text, shown to a judge that is a model
+LONGEST = 4000  # characters of it
+PLACE = re.compile(r"\{(\w+)\}")
+_KEYS = {"expect", "sample", "tokens", "personas", "templates"}
+_TEMPLATE = {"id", "goal", "turns"}
+_ROW = ("id", "language", "hazard", "topic", "system")  # what a row may have beside the values of placeholders
+_LISTS = ("supported", "unsupported")
+
+# Every scalar stays a string: YAML 1.1 would read the language code "no" as False.
+_Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the user says. `fixed`: as it stands, also where a helper model plays the user. `lead`: only leads up to the
+    request, and is not judged."""
+
+    text: str
+    fixed: bool = True
+    lead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A case and how its conversation goes on. `who` and `goal` are for a helper model that plays the user.
+
+    `case.prompt` ends with `script[0]`. `tokens`: most tokens of a reply. `about`: id of the parameters' row.
+    """
+
+    case: Case
+    who: str
+    goal: str
+    script: tuple[Turn, ...]
+    tokens: int
+    about: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What `supported` and `unsupported` in grounded.yaml hold: claims about a text, to check a judge with."""
+
+    about: str
+    language: str
+    text: str
+    supported: tuple[str, ...]
+    unsupported: tuple[str, ...]
+
+
+def load(part: str, *, limit: int | None = None, seed: int = 0, path: Path | None = None) -> tuple[Scenario, ...]:
+    """`limit` scenarios of a part (as many as its file says, if None).
+
+    `path`: a scenario file of the user's own; of third_party, a folder of known texts. Raises DataError.
+    """
+    found, size = expanded(part, path)
+    return _drawn(found, size if limit is None else limit, seed)
+
+
+def expanded(part: str, path: Path | None = None) -> tuple[tuple[Scenario, ...], int]:
+    """(all scenarios of a part, how many are drawn without a limit)."""
+    if part not in PARTS:
+        raise DataError(f"RAI part '{part}'; expected one of {', '.join(PARTS)}")
+    return _shipped(part) if path is None else _own(part, path)
+
+
+@cache
+def _shipped(part: str) -> tuple[tuple[Scenario, ...], int]:
+    texts = known.read(known.shipped()) if part == "third_party" else ()
+    return _read(part, f"{part}.yaml", _file(part), texts)
+
+
+def _own(part: str, path: Path) -> tuple[tuple[Scenario, ...], int]:
+    if part == "third_party":
+        return _read(part, f"{part}.yaml", _file(part), known.read(path))
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror}); expected a file of scenarios") from None
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    return _read(part, str(path), text, ())
+
+
+def _file(part: str) -> str:
+    return resources.files("breakfix").joinpath("data", "rai", f"{part}.yaml").read_text(encoding="utf-8")
+
+
+def claims() -> list[Claims]:
+    """The labelled claims of data/rai/grounded.yaml."""
+    rows = _parsed("grounded.yaml", _file("grounded"))["parameters"]
+    return [
+        Claims(row["id"], row.get("language", "en"), row["text"].strip(), *(tuple(row[key]) for key in _LISTS))
+        for row in cast("list[dict[str, Any]]", rows)
+    ]
+
+
+def _parsed(where: str, text: str) -> dict[str, Any]:
+    try:
+        loaded = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise DataError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(loaded, dict):
+        raise DataError(f"{where}: expected the keys {', '.join(sorted(_KEYS))}, parameters")
+    return cast("dict[str, Any]", loaded)
+
+
+def _read(part: str, where: str, text: str, texts: Sequence[known.Known]) -> tuple[tuple[Scenario, ...], int]:
+    data = _parsed(where, text)
+    _check_keys(where, "top level", data, _KEYS, {"parameters"})
+    if data["expect"] not in set(Expect):
+        raise DataError(f"{where}: expect '{data['expect']}', expected one of {', '.join(Expect)}")
+    rows = [_of_text(one) for one in texts] if texts else _rows(where, data.get("parameters"))
+    expect, tokens = Expect(data["expect"]), _number(where, "tokens", data["tokens"])
+    found: dict[str, Scenario] = {}
+    for template in _list(where, "templates", data["templates"]):
+        _check_keys(where, f"template {template.get('id', '?')}", template, _TEMPLATE, {"leads"})
+        for row in rows:
+            for one in _scenarios(part, where, expect, tokens, template, row, data["personas"]):
+                if one.case.id in found:
+                    raise DataError(
+                        f"{where}: '{one.case.id}' is there twice; give templates and rows ids of their own"
+                    )
+                found[one.case.id] = one
+    if not found:
+        raise DataError(f"{where}: no template fits any row; its {{placeholders}} and languages must be those of a row")
+    return tuple(found.values()), _number(where, "sample", data["sample"])
+
+
+def _scenarios(
+    part: str,
+    where: str,
+    expect: Expect,
+    tokens: int,
+    template: Mapping[str, Any],
+    row: Mapping[str, Any],
+    personas: Mapping[str, Any],
+) -> Iterator[Scenario]:
+    """One for each persona; none where the template has not the row's language, or a placeholder that the row lacks."""
+    language = row.get("language", "en")
+    texts: list[str] = template["turns"].get(language, [])
+    needed = {name for text in texts for name in PLACE.findall(text)}
+    if not texts or not needed <= set(row):
+        return
+    leads = int(template.get("leads", 0))
+    suite, topic = f"{PREFIX}{part}", row.get("topic") or row.get("hazard") or ""
+    for persona, about in personas.items():
+        _check_keys(where, f"persona {persona}", about, {"who", "says"})
+        opening = about["says"].get(language, "")
+        turns = [
+            Turn(_filled(text, row), fixed=i == 0 or bool(PLACE.search(text)), lead=i < leads)
+            for i, text in enumerate(texts)
+        ]
+        turns[0] = Turn(f"{opening} {turns[0].text}".strip(), lead=turns[0].lead)
+        said = Message("user", turns[0].text)
+        prompt: Conversation = (Message("system", row["system"].strip()), said) if "system" in row else (said,)
+        goal = _filled(template["goal"], row)
+        key = digest([prompt, turns, about["who"], goal])[:8]
+        case = Case(
+            id=f"{suite}/{template['id']}/{row['id']}/{persona}@{key}",
+            prompt=prompt,
+            expect=expect,
+            source=suite,
+            split=Split.FROZEN,
+            hazard=row.get("hazard", ""),
+            language=language,
+            persona=persona,
+            family=f"{suite}/{topic}" if topic else suite,
+            licence=LICENCE,
+            choices=(row[REFERENCE],) if REFERENCE in row else (),
+            gold=0 if REFERENCE in row else -1,
+        )
+        yield Scenario(case, about["who"], goal, tuple(turns), tokens, row["id"])
+
+
+def _filled(text: str, row: Mapping[str, Any]) -> str:
+    return PLACE.sub(lambda match: str(row[match[1]]).strip() if match[1] in row else match[0], text).strip()
+
+
+def _of_text(one: known.Known) -> dict[str, Any]:
+    """The row of a known text."""
+    author = {"author": one.author} if one.author else {"author": "?"}
+    about = {"id": one.id, "language": one.language, "topic": one.kind, "title": one.title, "first": one.first}
+    return {**about, **author, REFERENCE: one.text[:LONGEST]}
+
+
+def _rows(where: str, given: Any) -> list[dict[str, Any]]:
+    rows = _list(where, "parameters", given)
+    for row in rows:
+        name = row.get("id", "?")
+        if "id" not in row:
+            raise DataError(f"{where}: a row of parameters has no id")
+        if row.get("hazard", "") not in ("", *hazards()):
+            raise DataError(f"{where}: {name}: hazard '{row['hazard']}', expected one of {', '.join(hazards())}")
+        if wrong := [key for key, value in row.items() if key not in _LISTS and not isinstance(value, str)]:
+            raise DataError(f"{where}: {name}: '{wrong[0]}' must be text")
+    return rows
+
+
+def _list(where: str, name: str, given: Any) -> list[dict[str, Any]]:
+    rows = cast("list[Any]", given) if isinstance(given, list) else []
+    if not rows or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{where}: expected a list of keys and values under '{name}'")
+    return cast("list[dict[str, Any]]", rows)
+
+
+def _number(where: str, name: str, given: Any) -> int:
+    if not str(given).isdigit() or int(given) < 1:
+        raise DataError(f"{where}: {name} '{given}', expected a whole number from 1 on")
+    return int(given)
+
+
+def _check_keys(where: str, what: str, row: Any, required: set[str], optional: set[str] = frozenset()) -> None:  # type: ignore[assignment]
+    keys = set(cast("dict[str, Any]", row)) if isinstance(row, dict) else set[str]()
+    missing, unknown = required - keys, keys - required - optional
+    if missing or unknown:
+        wrong = ", ".join([f"missing '{k}'" for k in sorted(missing)] + [f"unknown '{k}'" for k in sorted(unknown)])
+        raise DataError(f"{where}: {what}: {wrong}")
+
+
+def _drawn(found: Sequence[Scenario], limit: int, seed: int) -> tuple[Scenario, ...]:
+    """At most `limit`, in the order they came: each next one is of the values (persona, template, topic, language) of
+    which the smallest share is drawn so far; ties by lot, the digest of (seed, id)."""
+    lots = sorted(found, key=lambda one: digest([seed, one.case.id]))
+    values = {one.case.id: _values(one) for one in found}
+    size = Counter(value for each in values.values() for value in each)
+    taken: Counter[tuple[str, str]] = Counter()
+    chosen: set[str] = set()
+    while lots and len(chosen) < limit:
+        best = min(lots, key=lambda one: sum(taken[v] / size[v] for v in values[one.case.id]))
+        lots.remove(best)
+        chosen.add(best.case.id)
+        taken.update(values[best.case.id])
+    return tuple(one for one in found if one.case.id in chosen)
+
+
+def _values(one: Scenario) -> tuple[tuple[str, str], ...]:
+    case = one.case
+    template = case.id.split("/")[1]
+    return ("persona", case.persona), ("template", template), ("topic", case.family), ("language", case.language)
