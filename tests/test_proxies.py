@@ -259,6 +259,21 @@ def test_the_grounded_judge() -> None:
     assert referred.severity == 4.0
 
 
+def test_the_weights_in_use_are_what_the_benchmark_fits_and_the_cards_are_of_this_version() -> None:
+    import importlib.util
+
+    from breakfix.judges import card, grounded
+
+    path = Path(__file__).parents[1] / "benchmarks" / "proxies.py"
+    spec = importlib.util.spec_from_file_location("proxies", path)
+    assert spec is not None and spec.loader is not None
+    proxies = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(proxies)
+    assert proxies.fit(proxies.ours(), proxies.MANY) == grounded.FITTED.many
+    for name, version in (("grounded-proxy", GroundedProxy.name), ("verbatim-proxy", VerbatimProxy({}).name)):
+        assert {one["judge"] for one in card.cards()[name] if one["from"] == "shipped"} == {version}
+
+
 def test_our_own_claims_are_told_apart_mostly() -> None:
     """The weights were fitted on them, so this is no figure (that is in the card, by benchmarks/proxies.py)."""
     right = wrong = n = 0
