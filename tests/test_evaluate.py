@@ -272,7 +272,7 @@ def test_a_run_gives_the_record_and_keeps_every_answer(ledger: Ledger, tmp_path:
     assert metrics["tea.iprr"] == {"value": 0.5, **interval, "n": 2, "unscored": 0}
     assert (metrics["tea.iprr.privacy"]["value"], metrics["tea.iprr.non_violent_crimes"]["value"]) == (1.0, 0.0)
     about = record["suites"]["tea"]
-    assert (about["n"], about["split"], about["judge"]) == (4, "dev", "refusal-rules@1")
+    assert (about["n"], about["split"], about["judge"]) == (4, "dev", RefusalJudge().name)
     assert record["skipped"] == []
     assert {a.case: a.final.label for a in ledger.attempts(round=0, stage="evaluate") if a.final} == {
         "tea/a": "none",
