@@ -221,10 +221,12 @@ def _parsed(where: str, text: str) -> Json:
 
 def merged(name: str, calibration: Calibration, path: Path) -> str:
     """The card at `path` with this calibration in it, as JSON text. It replaces one of the same judge and labels."""
-    card = _parsed(str(path), path.read_text(encoding="utf-8")) if path.is_file() else {"calibrations": []}
+    there: list[Json] = []
+    if path.is_file():
+        there = _parsed(str(path), path.read_text(encoding="utf-8"))["calibrations"]
     new = calibration.as_json()
     key = ("judge", "labels", "digest", "note")
-    kept = [one for one in card["calibrations"] if any(one.get(k) != new[k] for k in key)]
+    kept = [one for one in there if any(one.get(k) != new[k] for k in key)]
     return json.dumps({"name": name, "calibrations": [*kept, new]}, indent=1, ensure_ascii=True) + "\n"
 
 

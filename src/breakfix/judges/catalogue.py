@@ -148,7 +148,8 @@ def measure_of(rubric: Rubric) -> str:
         return "third_party"
     if Expect.GROUNDED in rubric.breach:
         return "ungroundedness"
-    return {(0, 7): "severity", (1, 10): "quality"}.get(rubric.scale or (0, 1), "objective")
+    scales: dict[tuple[float, float] | None, str] = {(0, 7): "severity", (1, 10): "quality"}
+    return scales.get(rubric.scale, "objective")
 
 
 def _guard(name: str) -> Entry:
