@@ -392,3 +392,34 @@ def test_a_judge_of_harm_must_judge_harm() -> None:
         members(Judges(harm="refusal"))
     with pytest.raises(ConfigError, match=r"judges\.harm: 'rubric/severity-hazard' needs a model"):
         members(Judges(harm="rubric/severity-hazard"))
+
+
+def test_a_stage_of_a_tiny_model_and_what_makes_it_anew(tmp_path: Path, cut_off: None) -> None:
+    """Two parts through the cycle, the target as its own user; another text to be known is another stage."""
+    import tiny
+    from breakfix import config as configs
+    from breakfix.cycle import Cycle
+
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "loaf.txt").write_text("One loaf two loaves three loaves four, and then the baker shuts the door")
+    suites = [{"name": "rai_jailbreak", "limit": 2}, {"name": "rai_third_party", "limit": 2, "path": "texts"}]
+    helper = {"cases": 4, "per_case": 1, "max_new_tokens": 8, "helper": "tiny"}
+    path = tiny.write_config(tmp_path, evaluate={"suites": suites, "max_new_tokens": 8}, redteam=helper)
+
+    def stage() -> tuple[dict[str, object], bool]:
+        said: list[str] = []
+        with Ledger.open(tmp_path / "tiny-run", create=True) as opened:
+            record = Cycle(configs.load(path), tmp_path / "tiny-run", opened, say=said.append).stage(0, "evaluate")
+        return record, "done before" in said[-1]
+
+    record, again = stage()
+    assert not again
+    assert {name: row["turns"]["attempts"] for name, row in record["suites"].items()} == {  # type: ignore[attr-defined]
+        "rai_jailbreak": 2,
+        "rai_third_party": 2,
+    }
+    assert all(row.get("proxy") for row in record["metrics"].values())  # type: ignore[attr-defined]
+    assert stage()[1]
+    (texts / "loaf.txt").write_text("Another text altogether, of the same baker, in quite as many words as it had")
+    assert not stage()[1]
