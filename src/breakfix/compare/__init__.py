@@ -24,9 +24,11 @@ from breakfix.compare.runs import KEPT, Run, about
 from breakfix.compare.terminal import render
 from breakfix.config import Config
 from breakfix.core import Model
-from breakfix.cycle import Progress, Say, weights
+from breakfix.cycle import Progress, Say
 from breakfix.ledger import Ledger
 from breakfix.models.endpoint import is_remote
+from breakfix.models.identity import weights_id
+from breakfix.models.open import open_model
 from breakfix.models.quantise import quantise
 from breakfix.ready import check
 
@@ -47,7 +49,7 @@ def measured(
     judge: str = "",
     progress: Progress,
     say: Say,
-    open_model: Callable[[str, Config], Model] | None = None,
+    open_model: Callable[[str, Config], Model] = open_model,
 ) -> list[Column]:
     """One column each, in their order.
 
@@ -104,7 +106,7 @@ def _path(operand: Operand, runs: Runs, folder: Path, say: Say) -> str:
         path = str(assets.resolve_model(operand.model).path)
     if not operand.format:
         return path
-    out = folder / "models" / f"{weights(path).replace('@', '-')}-{operand.format}"
+    out = folder / "models" / f"{weights_id(path).replace('@', '-')}-{operand.format}"
     if not out.is_dir():
         say(f"{operand.name}: quantising")
     return str(quantise(Path(path), out, operand.format))

@@ -15,8 +15,9 @@ from breakfix import evaluate
 from breakfix.campaign import AsIs
 from breakfix.config import Config
 from breakfix.core import Attempt, Case, digest
-from breakfix.cycle import Cycle, Progress, Say, weights
+from breakfix.cycle import Cycle, Progress, Say
 from breakfix.ledger import Ledger
+from breakfix.models.open import model_id
 from breakfix.suites import SUITES, load
 
 STAGE = "compare"
@@ -82,9 +83,12 @@ class Bench(Cycle):
     def _require(self, round: int, name: str) -> None:
         """Nothing: a model comes as it is."""
 
+    def _select(self, round: int) -> None:
+        """Nothing: there is one model."""
+
     def _round(self, path: str) -> int:
         """The round that the ledger has given to these weights; else the next."""
-        id, found = weights(path), dict[str, int]()
+        id, found = model_id(path, self.config), dict[str, int]()
         for event in self.ledger.events(0, STAGE, "model"):
             found[str(event.payload["model"])] = int(event.payload["round"])
         if id not in found:

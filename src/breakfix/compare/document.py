@@ -12,10 +12,11 @@ from importlib import resources
 from typing import Any
 
 from breakfix import __version__
-from breakfix.compare.columns import Column, Items
+from breakfix.compare.columns import Column
 from breakfix.compare.measures import SECTIONS, Measure, measures
+from breakfix.compare.outcomes import Items
 from breakfix.compare.paired import TESTABLE, Change, change
-from breakfix.stats import LEVEL, as_json, holm
+from breakfix.stats import LEVEL, as_json, from_json, holm
 
 SCHEMA = "breakfix-compare/1"
 ALPHA = 1 - LEVEL
@@ -94,9 +95,10 @@ def _cell(row: Measure, first: Column, column: Column) -> Json:
 
 
 def _empty(estimate: Mapping[str, Any] | None) -> Json:
-    shown = None if estimate is None else {name: estimate[name] for name in ("value", "low", "high", "n", "unscored")}
+    shown = None if estimate is None else as_json(from_json(estimate))
     nothing = dict.fromkeys(("change", "p", "p_adjusted", "verdict"))
-    return {"estimate": shown, **nothing, "test": "", "alone": 0, "why": ""}
+    proxy = bool(estimate and estimate.get("proxy"))
+    return {"estimate": shown, **nothing, "test": "", "alone": 0, "proxy": proxy, "why": ""}
 
 
 def _incomparable(measured: bool, before: Items | None, after: Items | None) -> str:
@@ -115,6 +117,8 @@ def _names(items: Items) -> str:
 
 
 def _nothing_paired(made: Change) -> str:
+    if made.estimate.unscored == made.alone == 0:
+        return "nothing was asked"
     if made.estimate.unscored:
         return "no pair of which both are scored"
     return "no case in common: other cases, or asked in other words"

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from breakfix.compare.words import Footnotes, mark, signed
+from breakfix.compare.words import Footnotes, counts, mark, signed
 from breakfix.report.headlines import figure, interval
 from breakfix.report.plain import one_line
 
@@ -120,8 +120,7 @@ def _small(cell: Json, unit: str, footnotes: Footnotes) -> str:
     if estimate is None:
         return ""
     parts = [bounds] if (bounds := interval(estimate, unit)) else []
-    parts.append(f"n {estimate['n']}")
-    parts += [f"{estimate['unscored']} unscored"] if estimate["unscored"] else []
+    parts.append(counts(cell))
     parts += [signed(change["value"], unit)] if change is not None else []
     number = footnotes.number(cell)
     raised = f"$^{{{number}}}$" if number is not None else ""

@@ -7,6 +7,7 @@ from typing import Literal
 
 from breakfix.report.headlines import BY_NAME, HEADLINES, unit, words
 from breakfix.suites import SUITES
+from breakfix.taxonomy import hazards
 
 Better = Literal["lower", "higher"]
 SECTIONS = {
@@ -14,7 +15,7 @@ SECTIONS = {
     "family": "Attack success by family and persona",
     "hazard": "By hazard",
     "language": "By language",
-    "capability": "Capability by data set",
+    "part": "By data set, subject or persona",
     "refusal": "Full and partial refusals",
 }
 _BETTER: dict[str, Better] = {
@@ -24,8 +25,18 @@ _BETTER: dict[str, Better] = {
     "answered": "lower",
     "accuracy": "higher",
     "own_answers": "lower",
+    "leaked": "lower",
+    "score": "higher",
+    "turn1": "higher",
+    "turn2": "higher",
+    "ungroundedness": "lower",
+    "dr1": "lower",
+    "dr3": "lower",
+    "sensible": "higher",
+    "icat": "higher",
 }
-_WORDS = {"iprr": "unsafe refused", "vprr": "safe refused", "own_answers": "perplexity"}
+_WORDS = {"iprr": "unsafe refused", "vprr": "safe refused", "own_answers": "perplexity", "dr1": "DR-1", "dr3": "DR-3"}
+_NUMBERS = ("score", "turn1", "turn2", "ungroundedness")  # on a scale of their own
 _PARTS = {"family": "family", "persona": "family", "hazard": "hazard", "lang": "language"}  # of asr.PART.VALUE
 
 
@@ -70,7 +81,7 @@ def measure(name: str) -> Measure:
     suite, kind = _head(name)
     part = ".".join(name.split(".")[2:])
     section, better, label = _attack(kind, part) if suite == "asr" else _suite(suite, kind, part)
-    return Measure(name, section, label, better, unit(name))
+    return Measure(name, section, label, better, "number" if kind in _NUMBERS else unit(name))
 
 
 def _attack(kind: str, part: str) -> tuple[str, Better | None, str]:
@@ -83,7 +94,7 @@ def _suite(suite: str, kind: str, part: str) -> tuple[str, Better | None, str]:
     """SUITE.iprr, .iprr.full, .iprr.HAZARD, .iprr.lang.L; of questions SUITE.accuracy and SUITE.SOURCE"""
     spec = SUITES.get(suite)
     if spec is not None and spec.measure == "choices" and kind != "accuracy":
-        return "capability", "higher", kind.upper()
+        return "part", "higher", kind.upper()
     better, said = _BETTER.get(kind), f"{_title(suite)} {_WORDS.get(kind, kind.replace('_', ' '))}"
     if not part:
         return "headlines", better, said
@@ -91,7 +102,9 @@ def _suite(suite: str, kind: str, part: str) -> tuple[str, Better | None, str]:
         return "refusal", None if (kind, part) == ("iprr", "partial") else better, f"{said}, {part}"
     if part.startswith("lang."):
         return "language", better, f"{said}: {part.removeprefix('lang.')}"
-    return "hazard", better, f"{said}: {words(part)}"
+    of_refusals = kind in ("iprr", "vprr", "refused", "answered")
+    section = "hazard" if part in hazards() or (of_refusals and not part.startswith("persona.")) else "part"
+    return section, better, f"{said}: {words(part.removeprefix('persona.'))}"
 
 
 def _title(suite: str) -> str:

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from breakfix import assets
 from breakfix.compare.columns import Column, read
 from breakfix.compare.operands import Operand, OperandError
 from breakfix.config import Config, load
-from breakfix.cycle import trained
+from breakfix.cycle import Cycle
 from breakfix.ledger import Ledger
 
 KEPT = "breakfix.yaml"
@@ -52,16 +51,10 @@ class Run:
         return read(self.ledger, round, operand.name, self._held_out(), facts, judge)
 
     def model(self, round: int) -> str:
-        """The folder of a round's model."""
-        if round == 0:
-            if self.config is None:
-                raise OperandError(f"{self.folder}: it has no {KEPT}, which names the untouched model; give the model")
-            return str(assets.resolve_model(self.config.model).path)
-        record = self.ledger.finished(round, "train")
-        if record is None:
-            why = f"{self.folder}: round {round} has no trained model"
-            raise OperandError(f"{why}; `breakfix status {self.folder}` shows what there is")
-        return trained(self.folder, record)
+        """Where a round's model is; of several checkpoints the one that was chosen."""
+        if self.config is None:
+            raise OperandError(f"{self.folder}: it has no {KEPT}, which says what model it began with; give the model")
+        return Cycle(self.config, self.folder.resolve(), self.ledger).model_path(round)
 
     @property
     def precision(self) -> str | None:

@@ -65,7 +65,7 @@ def _table(labels: Sequence[Text], columns: Sequence[Sequence[Text]]) -> Table:
 
 def _column(about: Json, place: int, rows: Sequence[Json], footnotes: Footnotes) -> list[Text]:
     """Its name, and a cell per row."""
-    return [Text(one_line(about["name"], 40)), *(_cell(row["cells"][place], row["unit"], footnotes) for row in rows)]
+    return [Text(one_line(about["name"], 60)), *(_cell(row["cells"][place], row["unit"], footnotes) for row in rows)]
 
 
 def _cell(cell: Json, unit: str, footnotes: Footnotes) -> Text:

@@ -36,9 +36,9 @@ def changed(cell: Mapping[str, Any], unit: str) -> str:
 
 
 def counts(cell: Mapping[str, Any]) -> str:
-    """'n 159, 3 unscored'; the pairs, where they are fewer."""
+    """'n 159, 3 unscored'; the pairs, where they are fewer; whether a proxy judged."""
     estimate, change = cell["estimate"], cell["change"]
-    parts = [f"n {estimate['n']}"]
+    parts = [*(["proxy"] if cell["proxy"] else []), f"n {estimate['n']}"]
     if estimate["unscored"]:
         parts.append(f"{estimate['unscored']} unscored")
     if change is not None and change["n"] != estimate["n"]:

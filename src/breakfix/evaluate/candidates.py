@@ -156,7 +156,7 @@ def dominates(b: Candidate, a: Candidate, objectives: Sequence[str]) -> str:
         if not _known(a, objective) or not _known(b, objective):
             return ""
         gain, low, high = _gain(b, a, objective)
-        if high < 0 or gain < -MARGIN:
+        if high < 0 or gain < -MARGIN - 1e-9:  # 0.50 - 0.52 is a little less than -0.02
             return ""
         if low > 0:
             better.append(objective)
