@@ -7,6 +7,7 @@ Redirects are not followed. Proxies are taken from the environment, as everywher
 from __future__ import annotations
 
 import contextlib
+import logging
 import socket
 import ssl
 import time
@@ -82,6 +83,8 @@ class Line:
 
     def _opened(self) -> httpx2.Client:
         if self._client is None:
+            # its debug log shows headers: not ours, but a server's, which may repeat the key
+            logging.getLogger("httpcore2").setLevel(logging.INFO)
             self._client = httpx2.Client(
                 verify=self._tls,
                 trust_env=not self._local,

@@ -128,7 +128,8 @@ def _answer(body: Any, limit: int) -> Outcome:
     if not isinstance(body, dict):
         return reply("", "error", "the answer is not the JSON of a chat completion")
     choice = _at(body, "choices", 0)
-    finish, message = _at(choice, "finish_reason"), _at(choice, "message")
+    message, finish = _at(choice, "message"), _at(choice, "finish_reason")
+    finish = finish if isinstance(finish, str | None) else "?"
     content, refusal = _at(message, "content"), _at(message, "refusal")
     if finish == "content_filter":
         return reply("", "error", f"{FILTERED}: the endpoint held back the reply{_categories(choice)}")
@@ -172,11 +173,11 @@ def _error(body: Any, prompt: Conversation) -> _Said:
 
 
 def _words(message: str, prompt: Conversation) -> str:
-    """On one line, not at length; "" where it repeats 24 characters of what was asked, which is not for messages."""
+    """On one line, not at length; "" where it repeats 16 characters of what was asked, which is not for messages."""
     line = " ".join("".join(c if c.isprintable() else " " for c in message[: 20 * _SHOWN]).split())
     asked = " ".join(" ".join(message.content for message in prompt).split())
     shown = line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"
-    return "" if any(shown[i : i + 24] in asked for i in range(max(0, len(shown) - 23))) else shown
+    return "" if any(shown[i : i + 16] in asked for i in range(max(0, len(shown) - 15))) else shown
 
 
 def _categories(value: Any) -> str:
