@@ -92,6 +92,8 @@ class Cycle:
         order = STAGES if round else STAGES[2:]
         if name not in order:
             raise ConfigError(f"round {round} has no stage {name!r}; expected one of {', '.join(order)}")
+        if name == "train":
+            trainable(self.config)
         self._require(round, name)
         if name in ("evaluate", "redteam", "curate"):
             self._settle()
@@ -233,7 +235,6 @@ class Cycle:
     def _train(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
         from .train import run as train
 
-        trainable(self.config)
         config, policy = self.config, self.model_path(round - 1)
         inputs = {
             "train": config.train.model_dump(mode="json"),
