@@ -363,7 +363,14 @@ def test_a_full_disk_is_one_plain_line_and_training_goes_on_when_there_is_room(
     stage.told.clear()
     record = stage.go()
     assert Path(record["model"], "model.safetensors").is_file()
-    assert record["sft"]["steps"] == 12 and set(record) == {"started_from", "sft", "dpo", "model", "weights"}
+    assert record["sft"]["steps"] == 12 and set(record) == {
+        "started_from",
+        "sft",
+        "dpo",
+        "model",
+        "weights",
+        "candidates",
+    }
     again = list(dict.fromkeys(done for _, done, _ in stage.told))
     assert again == ([] if method == "lora" else list(range(1, 13)))  # from the last whole checkpoint, if any
     assert not list((tmp_path / "run").glob("round-1/x/*/checkpoint-*"))

@@ -127,7 +127,13 @@ class Dpo(Section):
 
 
 class Train(Section):
+    """`candidates`: checkpoints that evaluate may choose instead of the last one, by dev suites alone."""
+
     method: Literal["lora", "full"] = "lora"
+    candidates: tuple[Literal["sft", "mean"], ...] = Field(
+        default=("mean",),
+        description="kept besides the last checkpoint: sft, before DPO; mean, of the weights before and after",
+    )
     lora: Lora = Lora()
     sft: Sft = Sft()
     dpo: Dpo = Dpo()

@@ -97,6 +97,8 @@ class Cycle:
         self._require(round, name)
         if name in ("evaluate", "redteam", "curate"):
             self._settle()
+        if name == "evaluate":
+            self._select(round)
         inputs, make = getattr(self, f"_{name}")(round)
         made = False
 
@@ -253,6 +255,32 @@ class Cycle:
 
         return inputs, make
 
+    def _select(self, round: int) -> None:
+        """Where training left several checkpoints: the one that goes on. A stage of its own, a part of evaluate."""
+        record = self._record(round, "train") if round else {}
+        found = {name: inside(self.run_folder, Path(folder)) for name, folder in record.get("candidates", {}).items()}
+        if len(found) < 2:
+            return
+        from .evaluate import choose
+
+        cases, questions = choose.steering(self.config)
+        inputs = {
+            "candidates": {name: weights(folder) for name, folder in found.items()},
+            "cases": digest([[case.id, case.prompt] for case in (*cases, *questions)]),
+            "max_new_tokens": self.config.evaluate.max_new_tokens,
+            **{key: value for key, value in self._about(found["model"]).items() if key != "model"},
+        }
+
+        def make() -> dict[str, Any]:
+            self.say(f"round {round}: evaluate, {len(found)} candidates")
+            return choose.run(
+                self.config, self.ledger, self.judge, round=round, open_model=self.model, candidates=found,
+                progress=self.progress,
+            )  # fmt: skip
+
+        chosen = self.ledger.stage(round, "select", inputs, make)
+        self.say(f"round {round}: of {', '.join(found)}: {chosen['selected']}")
+
     # -- models ----------------------------------------------------------------------------------------------------
 
     def base_path(self) -> str:
@@ -260,7 +288,9 @@ class Cycle:
         return place(self.config.model)
 
     def model_path(self, round: int) -> str:
-        return self.base_path() if round == 0 else trained(self.run_folder, self._record(round, "train"))
+        if round == 0:
+            return self.base_path()
+        return trained(self.run_folder, self._record(round, "train"), self.ledger.finished(round, "select"))
 
     def model(self, path: str) -> Model:
         """The model at `path`; the one loaded before makes room."""
@@ -356,9 +386,14 @@ class Cycle:
                 "precision": self.config.hardware.precision}  # fmt: skip
 
 
-def trained(run: Path, record: Mapping[str, Any]) -> str:
-    """The folder of the model that a train record tells of, also where the run's folder was moved since."""
-    path = Path(record["model"])  # RUN/round-N/DIGEST/model
+def trained(run: Path, train: Mapping[str, Any], select: Mapping[str, Any] | None = None) -> str:
+    """The folder of a round's model, by the records of its stages: the candidate that was selected, else the last."""
+    candidates: Mapping[str, str] = train.get("candidates", {})
+    return inside(run, Path(candidates.get(select["selected"] if select else "", train["model"])))
+
+
+def inside(run: Path, path: Path) -> str:
+    """RUN/round-N/DIGEST/NAME, also where the run's folder was moved since."""
     return str(path if path.is_dir() else run.joinpath(*path.parts[-3:]))
 
 

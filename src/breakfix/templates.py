@@ -43,6 +43,7 @@ COMMENTS = {
     "curate.allow_unknown_licence": "true: learn from rows whose licence is not known, too",
     "train": "Supervised fine-tuning, then preference optimisation.",
     "train.method": "lora | full",
+    "train.candidates": "kept besides the last checkpoint, for evaluate to choose from by dev suites: sft | mean",
     "train.lora": "",
     "train.lora.r": "rank of the adapters",
     "train.lora.alpha": "their scale is alpha / r",

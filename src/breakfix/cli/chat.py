@@ -61,10 +61,10 @@ def _of_run(run: Path, round: int) -> tuple[str, Config]:
     if round == 0:
         return (config.model if is_remote(config.model) else str(assets.resolve_model(config.model).path)), config
     with Ledger.open(run, write=False) as ledger:
-        record = ledger.finished(round, "train")
+        record, chosen = ledger.finished(round, "train"), ledger.finished(round, "select")
     if record is None:
         raise LedgerError(f"{run}: round {round} has no trained model; `breakfix status {run}` shows what there is")
-    return trained(run, record), config
+    return trained(run, record, chosen), config
 
 
 def talk(model: Model, turns: Iterator[str], sampling: Sampling, system: str = "") -> Iterator[str]:

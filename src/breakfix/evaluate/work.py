@@ -47,6 +47,7 @@ class Work:
     progress: Progress
     asked: Mapping[str, Attempt]
     rai: Rai | None = None
+    stage: str = STAGE  # whose attempts they are
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ def ask(
         return {id: attempt for id, attempt in ledger.known(ids).items() if attempt.error is None}
 
     def record(attempts: Sequence[Attempt]) -> None:
-        ledger.add_attempts(attempts, round=work.round, stage=STAGE)
+        ledger.add_attempts(attempts, round=work.round, stage=work.stage)
 
     put = attack or campaign.AsIs()
     outcome = campaign.run(
@@ -95,7 +96,7 @@ def ask(
         known=known,
         record=record,
         recall=ledger.paid,
-        keep=lambda paid: ledger.add_paid(paid, round=work.round, stage=STAGE),
+        keep=lambda paid: ledger.add_paid(paid, round=work.round, stage=work.stage),
         progress=lambda done, total: work.progress(what, done, total),
     )
     record(outcome.attempts)

@@ -2,7 +2,7 @@
 
 The policy is the model of the round before, whether or not the gate passed it; DPO's reference is the policy as SFT
 left it. Each of the two is a stage of its own in the ledger, so a killed run takes up the last checkpoint of the one it
-was in.
+was in. What is kept beside the last checkpoint (`train.candidates`) is for evaluate to choose among.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any
 from ..config import Config
 from ..core import Example
 from ..errors import UserError
+from .mean import NOT_KEPT, mean
 
 if TYPE_CHECKING:
     from ..ledger import Ledger
 
 Progress = Callable[[str, int, int], None]  # what ("training (sft), loss 1.23"), done, total
 MADE = "training.json"  # beside the weights: the record of how they were made
+PLACES = {"model": "model", "sft": "sft-model", "mean": "mean-model"}  # candidate → its folder
 
 
 def run(
@@ -29,9 +31,10 @@ def run(
 ) -> dict[str, Any]:
     """Train `policy` on (round, "sft") and (round, "dpo"); the result lies in folder/model. Returns the record.
 
+    "candidates" of it: name → folder, of the last checkpoint ("model") and of what train.candidates asks for besides.
     `folder` holds checkpoints while it trains. Raises TrainingRefused before the first step where rows or template
-    would train something else; UserError where memory runs out; DiskFull where room does: it then goes on from the last
-    whole checkpoint.
+    would train something else; UserError where memory runs out; DiskFull where room does: it then goes on from the
+    last whole checkpoint.
     """
     from ..ledger.room import room
     from ..models.identity import weights_id
@@ -39,7 +42,7 @@ def run(
     model = folder / "model"
     if (model / MADE).is_file():  # published, but the process was killed before the ledger knew
         _tidy(folder)
-        return {**json.loads((model / MADE).read_text()), "model": str(model), "weights": weights_id(model)}
+        return _made(folder, json.loads((model / MADE).read_text()))
     record: dict[str, Any] = {"started_from": weights_id(policy)}
     with room(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -60,8 +63,21 @@ def run(
                 ),
             )  # fmt: skip
             current = out
-        _publish(current, model, policy, record)
-    return {**record, "model": str(model), "weights": weights_id(model)}
+        if "sft" in config.train.candidates and current == folder / "dpo" and (folder / "sft").is_dir():
+            _publish(folder / PLACES["sft"], policy, record, lambda work: _copy(folder / "sft", work))
+        if "mean" in config.train.candidates and round > 1:
+            _publish(folder / PLACES["mean"], policy, record, lambda work: mean(policy, current, work))
+        _publish(model, policy, record, lambda work: _copy(current, work))
+        _tidy(folder)
+    return _made(folder, record)
+
+
+def _made(folder: Path, record: dict[str, Any]) -> dict[str, Any]:
+    from ..models.identity import weights_id
+
+    model = folder / "model"
+    candidates = {name: str(folder / place) for name, place in PLACES.items() if (folder / place).is_dir()}
+    return {**record, "model": str(model), "weights": weights_id(model), "candidates": candidates}
 
 
 def _one(
@@ -99,19 +115,23 @@ def _one(
         ) from error
 
 
-def _publish(trained: Path, model: Path, policy: Path, record: dict[str, Any]) -> None:
-    """Make `trained` the round's model, whole or not at all; checkpoints go."""
-    work = model.with_name("model.new")
-    shutil.rmtree(work, ignore_errors=True)
-    shutil.copytree(trained, work, ignore=shutil.ignore_patterns("checkpoint-*", "*.bin", "*.pt", "*.pth"))
+def _publish(place: Path, policy: Path, record: dict[str, Any], make: Callable[[Path], object]) -> None:
+    """Let `make` write a model, and put it in its place whole or not at all."""
+    work = place.with_name(f"{place.name}.new")
+    for folder in (work, place):
+        shutil.rmtree(folder, ignore_errors=True)
+    make(work)
     (work / "README.md").write_text(_card(policy, record))
     (work / MADE).write_text(json.dumps(record))
-    work.rename(model)
-    _tidy(model.parent)
+    work.rename(place)
+
+
+def _copy(trained: Path, work: Path) -> None:
+    shutil.copytree(trained, work, ignore=shutil.ignore_patterns(*NOT_KEPT))
 
 
 def _tidy(folder: Path) -> None:
-    """Only the model is kept."""
+    """Only models are kept: checkpoints go."""
     for step in ("sft", "dpo"):
         shutil.rmtree(folder / step, ignore_errors=True)
 

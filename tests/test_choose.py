@@ -1,0 +1,204 @@
+"""Release candidates: what training keeps beside its last checkpoint, and which of them evaluate lets go on."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tiny
+from breakfix import config, starter
+from breakfix.config import Config
+from breakfix.core import Conversation, Example, Model, Reply, Sampling, Split, ask
+from breakfix.cycle import Cycle, weights
+from breakfix.errors import UserError
+from breakfix.ledger import Ledger
+from breakfix.models.fake import REFUSALS, Fake
+
+torch = pytest.importorskip("torch")
+
+HARMFUL = frozenset(case.text for case in starter.cases(kind="harmful"))
+
+
+@pytest.fixture(autouse=True)
+def _others_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def tensors(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+# ---- training keeps them ----------------------------------------------------------------------------------------
+
+
+def test_the_mean_is_of_every_tensor_and_all_else_is_of_the_later_one(tmp_path: Path) -> None:
+    from breakfix.models.hf import HFModel
+    from breakfix.train.mean import mean
+
+    one, two = tiny.save(tmp_path / "one", seed=1), tiny.save(tmp_path / "two", seed=2)
+    (two / "checkpoint-3").mkdir()
+    mean(one, two, tmp_path / "out")
+    before, after, mixed = map(tensors, (one, two, tmp_path / "out"))
+    assert set(mixed) == set(after)
+    assert all(torch.allclose(mixed[key], (before[key] + after[key]) / 2) for key in mixed)
+    assert {f.name for f in (tmp_path / "out").iterdir()} == {f.name for f in two.iterdir()} - {"checkpoint-3"}
+    replies = HFModel.load(tmp_path / "out", precision="fp32", threads=1).generate([ask("Hi")], Sampling(4))
+    assert dict(replies)[0].error is None
+
+
+def test_no_mean_of_two_different_models(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from breakfix.train.mean import mean
+
+    one, two = tiny.save(tmp_path / "one"), tiny.save(tmp_path / "two")
+    smaller = {key: tensor[..., :8].clone() for key, tensor in tensors(one).items()}
+    save_file(smaller, one / "model.safetensors")
+    with pytest.raises(UserError, match=r"one: .* is \(.*8\), in .*two it is \("):
+        mean(one, two, tmp_path / "out")
+    save_file({}, one / "model.safetensors")
+    with pytest.raises(UserError, match=r"one: no tensor .*; the mean is of two checkpoints of one model"):
+        mean(one, two, tmp_path / "other")
+
+
+def example(i: int) -> Example:
+    return Example(
+        prompt=ask(f"Tell me step {i} of baking"), reply="Mix flour.", rejected="No.", source="test", why="a test",
+        licence="Apache-2.0", kind="plain",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("round", "wanted", "dpo", "kept"),
+    [
+        (2, ["sft", "mean"], True, {"model", "sft", "mean"}),
+        (1, ["sft", "mean"], True, {"model", "sft"}),  # the mean with the untouched model is none
+        (2, ["sft"], False, {"model"}),  # SFT is the last
+        (2, [], True, {"model"}),
+    ],
+)
+def test_what_is_kept(round: int, wanted: list[str], dpo: bool, kept: set[str], tmp_path: Path) -> None:
+    from breakfix.train.run import run
+
+    policy = tiny.save(tmp_path / "policy")
+    train = {"sft": {"batch": 4}, "dpo": {"batch": 4, "enabled": dpo}, "candidates": wanted}
+    settings = config.parse({"hardware": {"threads": 1, "precision": "fp32"}, "train": train})
+    with Ledger.open(tmp_path / "run", create=True) as ledger:
+        for kind in ("sft", "dpo"):
+            ledger.add_examples([example(i) for i in range(8)], round=round, dataset=kind)
+
+        def go() -> dict[str, Any]:
+            return run(settings, ledger, round=round, policy=policy, folder=tmp_path / "run" / "x",
+                       progress=lambda *told: None)  # fmt: skip
+
+        record = go()
+        assert set(record["candidates"]) == kept
+        assert go() == record  # as after a kill between the weights and the ledger
+    assert record["candidates"]["model"] == record["model"]
+    assert {weights(folder) for folder in record["candidates"].values()} >= {record["weights"]}
+    assert len({weights(folder) for folder in record["candidates"].values()}) == len(kept)
+    for folder in map(Path, record["candidates"].values()):
+        assert (folder / "README.md").is_file() and not list(folder.glob("checkpoint-*"))
+    assert {f.name for f in (tmp_path / "run" / "x").iterdir()} == {Path(f).name for f in record["candidates"].values()}
+
+
+# ---- evaluate chooses -------------------------------------------------------------------------------------------
+
+
+class Says(Fake):
+    """Declines what `declines` holds true of."""
+
+    def __init__(self, id: str, declines: Any) -> None:
+        super().__init__(id)
+        self.declines = declines
+
+    def answer(self, prompt: Conversation, sampling: Sampling, seed: int) -> str | Reply:
+        return REFUSALS[0] if self.declines(prompt[-1].content) else "Sure. Take a bowl and mix flour with water."
+
+
+KINDS = {
+    "tiny": lambda text: False,
+    "model": lambda text: True,  # the last checkpoint is a coward
+    "sft-model": lambda text: text in HARMFUL,
+}
+
+
+@pytest.fixture(scope="module")
+def chosen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of one round whose training kept two checkpoints."""
+    folder = tmp_path_factory.mktemp("chosen")
+    tiny.write_capability(folder / "capability")
+    path = tiny.write_config(
+        folder,
+        evaluate={
+            "suites": [
+                {"name": "starter_dev", "limit": 60},
+                {"name": "plain", "limit": 10},
+                {"name": "capability", "path": "capability", "limit": 6},
+            ],
+            "max_new_tokens": 24,
+        },
+        train={"sft": {"batch": 8}, "dpo": {"batch": 4, "max_pairs": 8}, "candidates": ["sft"]},
+        redteam={"cases": 6, "per_case": 1, "max_new_tokens": 24},
+    )
+
+    def open(place: str, settings: Config) -> Model:
+        return Says(weights(place), KINDS[Path(place).name])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BREAKFIX_CACHE", "/dev/null")
+        patch.setenv("HF_HUB_OFFLINE", "1")
+        patch.delenv("BREAKFIX_DATA", raising=False)
+        for _ in range(2):  # the second time it is read back
+            told: list[str] = []
+            with Ledger.open(folder / "run", create=True) as ledger:
+                Cycle(config.load(path), folder / "run", ledger, say=told.append, open_model=open).go()
+    (folder / "told").write_text("\n".join(told))
+    return folder
+
+
+def test_the_better_checkpoint_goes_on_and_the_record_says_why(chosen: Path) -> None:
+    with Ledger.open(chosen / "run", write=False) as ledger:
+        record, trained = ledger.finished(1, "select"), ledger.finished(1, "train")
+        assert record is not None and trained is not None
+        assert record["selected"] == "sft" and record["kept"] == ["sft"]
+        assert [drop["name"] for drop in record["dropped"]] == ["model"]
+        assert "over-refusal" in record["dropped"][0]["reason"]
+        figures = record["candidates"]
+        assert figures["sft"]["harm"]["value"] == figures["model"]["harm"]["value"] == 0
+        assert (figures["sft"]["over_refusal"]["value"], figures["model"]["over_refusal"]["value"]) == (0, 1)
+        assert figures["sft"]["capability"]["n"] == 6  # of twelve questions six are reported
+        expected = weights(trained["candidates"]["sft"])
+        for stage in ("evaluate", "redteam"):
+            attempts = list(ledger.attempts(round=1, stage=stage))
+            assert attempts and {a.model for a in attempts} == {expected}
+        assert (ledger.finished(1, "evaluate") or {})["metrics"]["starter_dev.vprr"]["value"] == 0
+    assert "round 1: of model, sft: sft" in (chosen / "told").read_text()
+
+
+def test_frozen_suites_and_reported_questions_take_no_part(chosen: Path) -> None:
+    from breakfix.evaluate import choose
+
+    cases, questions = choose.steering(config.load(chosen / "tiny.yaml"))
+    assert cases and all(case.split is Split.DEV for case in cases)
+    with Ledger.open(chosen / "run", write=False) as ledger:
+        assert ledger.looks() == {"capability": 2}  # reported twice: of the untouched model, and of the chosen one
+        reported = {id for event in ledger.events(1, "evaluate", "cases") for id in event.payload["cases"]}
+    assert len(questions) == 6 and not reported & {case.id for case in questions}
+
+
+def test_chat_and_compare_mean_the_chosen_one(chosen: Path) -> None:
+    from breakfix.cli.chat import _of_run
+    from breakfix.templates import render
+
+    (chosen / "run" / "breakfix.yaml").write_text(render(config.load(chosen / "tiny.yaml")))
+    place, _ = _of_run(chosen / "run", 1)
+    assert Path(place).name == "sft-model"
