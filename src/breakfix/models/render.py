@@ -8,6 +8,7 @@ A conversation that ends with an assistant turn is a prefill: it is rendered ope
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..core import Conversation
@@ -34,6 +35,13 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -
         raise DataError("a conversation has no turns; expected at least one user turn")
     prefill = conversation[-1].role == "assistant"
     return _render(tokenizer, conversation, add_generation_prompt=not prefill, continue_final_message=prefill)
+
+
+def whole_ids(tokenizer: PreTrainedTokenizerBase, conversation: Conversation) -> list[int]:
+    """Token ids of a finished conversation, put to a model that answers about it (a guard): no turn is left open."""
+    if not conversation:
+        raise DataError("a conversation has no turns; expected at least one user turn")
+    return _render(tokenizer, conversation, add_generation_prompt=True, continue_final_message=False)
 
 
 def turn_end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -63,14 +71,20 @@ def closed_ids(tokenizer: PreTrainedTokenizerBase, prompt: Conversation, reply: 
     return _render(tokenizer, whole, add_generation_prompt=False, continue_final_message=False)
 
 
-def stop_ids(tokenizer: PreTrainedTokenizerBase, generation_config: Any = None) -> set[int]:
-    """Tokens that end a turn: the tokenizer's, the generation config's, and the template's own first closing token."""
+def stop_ids(tokenizer: PreTrainedTokenizerBase, generation_config: Any = None, *, turn: bool = True) -> set[int]:
+    """Tokens that end a turn: the tokenizer's, the generation config's, and the template's own first closing token.
+
+    `turn` False: without the latter. A guard's template may need more than turns, and then has none.
+    """
+    from jinja2 import TemplateError
+
     stops: set[int] = set()
     values: tuple[Any, Any] = (tokenizer.eos_token_id, getattr(generation_config, "eos_token_id", None))
     for value in values:
         stops.update(value if isinstance(value, list) else [] if value is None else [value])
-    if tokenizer.chat_template:
-        stops.update(turn_end(tokenizer)[:1])
+    if tokenizer.chat_template and turn:
+        with suppress(TemplateError):
+            stops.update(turn_end(tokenizer)[:1])
     return stops
 
 
