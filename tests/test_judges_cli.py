@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ import pytest
 from breakfix.cli.commands import COMMANDS
 from breakfix.judges.refusal import RefusalJudge
 from breakfix.ledger import Ledger
-from conftest import call
+from conftest import call, environment
 from test_judges_rejudge import NO, YES, fill
 
 CHILDREN = {child.name: child for child in COMMANDS["judges"].children}
@@ -85,6 +87,23 @@ def test_rows_come_from_stdin_too_and_may_expect_an_answer(here: Path, monkeypat
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(map(json.dumps, given))))
     lines = [json.loads(line) for line in ok("run", "refusal", "-", "--json").splitlines()]
     assert [(line["label"], line["score"]) for line in lines] == [("full", 0.0), ("none", 1.0)]
+
+
+@pytest.mark.parametrize("mode", ["0", "1"])
+def test_bytes_on_stdin_that_are_no_text(here: Path, mode: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "breakfix", "judges", "run", "refusal", "-"],
+        input=b'{"prompt": "\xff"}', capture_output=True, env=environment(PYTHONUTF8=mode),
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == b"breakfix: stdin: not UTF-8; give rows as UTF-8\n"
+
+
+def test_half_characters_and_a_megabyte_are_judged(here: Path) -> None:
+    rows = [{"prompt": "x\ud800", "response": "No\ud800."}, {"prompt": "Bake bread", "response": "bread " * 200_000}]
+    (here / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert len(ok("run", "refusal", "odd.jsonl", "--json").splitlines()) == 2
+    assert len(ok("run", "refusal", "odd.jsonl").splitlines()) == 2
 
 
 def test_no_rows_are_no_lines(here: Path) -> None:

@@ -228,7 +228,7 @@ def _rows(name: str) -> Iterator[Row]:
     from breakfix.judges.labels import json_rows, read_text
 
     path = Path("stdin" if name == "-" else name)
-    text = sys.stdin.read() if name == "-" else read_text(path)
+    text = _stdin() if name == "-" else read_text(path)
     for where, given in json_rows(path, ROW, text):
         told = {key: value for key, value in given.items() if value is not None}
         try:
@@ -236,6 +236,16 @@ def _rows(name: str) -> Iterator[Row]:
         except ValueError:
             raise DataError(f"{where}: 'expect' is {given['expect']!r}; expected {' | '.join(Expect)}") from None
         yield row(told.pop("prompt"), told.pop("response"), expect=expect, **told)
+
+
+def _stdin() -> str:
+    """Raises DataError where it is not UTF-8; Python may have let such bytes through as lone surrogates."""
+    try:
+        text = sys.stdin.read()
+        text.encode()
+    except UnicodeError:
+        raise DataError("stdin: not UTF-8; give rows as UTF-8") from None
+    return text
 
 
 # ---- a run's attempts --------------------------------------------------------------------------------------------
