@@ -66,7 +66,7 @@ def read(
     broken = _attacks(ledger, attacks, set(held_out))
     found |= {m: items for m, items in broken.items() if m in metrics and (judge or items.fits(metrics[m]))}
     if judge:
-        metrics |= {m: as_json(_estimate(items)) for m, items in found.items() if items.judges == {judge}}
+        metrics |= {m: as_json(_estimate(items)) for m, items in found.items() if items.judges == frozenset([judge])}
     facts = {
         "model": _model(ledger, [*put, *attacks], round),
         "judges": sorted({name for items in found.values() for name in items.judges} - {likelihood.LOGP}),
@@ -100,7 +100,12 @@ def _suites(
 ) -> dict[str, Items]:
     noted = {str(e.payload["suite"]): set(e.payload["cases"]) for e in ledger.events(round, "evaluate", "cases")}
     attempts = {(attempt.attack, attempt.case): attempt for attempt in put}
-    asked = Asked(attempts, cache(lambda kind: recorded(ledger, kind, round=round)))
+
+    @cache
+    def items(kind: str) -> Json:
+        return recorded(ledger, kind, round=round)
+
+    asked = Asked(attempts, items)
     ids = (
         {case for _, case in attempts}
         | set(asked.items(likelihood.KIND))

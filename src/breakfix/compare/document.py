@@ -137,21 +137,31 @@ def _differences(columns: Sequence[Column]) -> list[str]:
     """What else than the model differs between columns, and so may explain what their figures differ by."""
     first, found = columns[0], list[str]()
     for column in columns[1:]:
-        if column.about.get("judges") != first.about.get("judges"):
-            pair = [", ".join(one.about.get("judges", ())) or "none" for one in (first, column)]
+        for before, after in _judged_apart(first, column):
             found.append(
-                f"{first.name} was judged by {pair[0]}; {column.name} by {pair[1]}. "
-                "Figures of different judges are shown and not compared: a difference of judges is not one of models. "
-                "`breakfix judges rejudge RUN` judges stored replies anew; then compare by --judge NAME@VERSION"
+                f"{first.name} was judged by {before}, {column.name} by {after}: their figures are shown and not "
+                "compared, for a difference of judges is not one of models. `breakfix judges rejudge RUN --judge NAME` "
+                "judges stored replies anew; then compare with --judge NAME@VERSION"
             )
-        settings, other = (one.about.get("settings") or {} for one in (first, column))
+        settings, other = _settings(first), _settings(column)
         for name in dict.fromkeys([*settings, *other]):
             if settings.get(name) != other.get(name):
                 found.append(
                     f"{name}: {settings.get(name)} for {first.name}, {other.get(name)} for {column.name}; "
                     "what differs may be due to that"
                 )
+    skipped: dict[tuple[str, str], list[str]] = {}
     for column in columns:
         for row in column.about.get("skipped", ()):
-            found.append(f"{column.name}: {row['suite']} was skipped: {row['reason']}")
-    return list(dict.fromkeys(found))
+            skipped.setdefault((row["suite"], row["reason"]), []).append(column.name)
+    return found + [f"{suite} was skipped ({', '.join(names)}): {why}" for (suite, why), names in skipped.items()]
+
+
+def _judged_apart(first: Column, column: Column) -> list[tuple[str, str]]:
+    """The judges of figures that both columns have, where they are not the same."""
+    both = [(first.items[name], column.items[name]) for name in first.items if name in column.items]
+    return list(dict.fromkeys((_names(b), _names(a)) for b, a in both if _incomparable(True, b, a)))
+
+
+def _settings(column: Column) -> Json:
+    return column.about.get("settings", {})

@@ -61,7 +61,7 @@ def _cell(cell: Json, unit: str, footnotes: Footnotes) -> Json:
 def _points(rows: Sequence[Json], columns: Sequence[Json]) -> list[Point]:
     """The changes of shares, row by row, in the columns' colours."""
     found: list[Point] = []
-    for row in rows if len(rows) <= _DRAWN else []:
+    for row in rows[: len(rows) if len(rows) <= _DRAWN else 0]:
         for place, cell in enumerate(row["cells"]):
             if cell["change"] is not None and row["unit"] == "share":
                 label, colour = f"{ARROWS[row['better']]} {row['label']}", f"var(--s{(place - 1) % 6 + 1})"
