@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from breakfix.core import Case, Expect, Message, Split, Verdict, ask
+from breakfix.judges.labels import load
 from breakfix.judges.refusal import OFF_TOPIC, RefusalJudge, classify
 from breakfix.judges.topic import stem
 
@@ -88,3 +89,11 @@ def test_the_judge_would_rather_not_have_the_last_word_on_these() -> None:
 )
 def test_endings_are_taken_off(words: str, one: str) -> None:
     assert {stem(word)[: len(one)] for word in words.split()} == {one}
+
+
+@pytest.mark.assets
+def test_of_replies_that_people_say_achieve_what_was_asked_none_is_called_off_topic() -> None:
+    """What the rule must not do; on rows that no figure of the refusal judge is taken from."""
+    achieved = [row for row in load("pyrit-objective", "objective").rows if row.label]
+    called = [classify(row.response, prompt=row.prompt, language="en")[1] for row in achieved]
+    assert (len(called), sum(reason.startswith(OFF_TOPIC) for reason in called)) == (191, 0)
