@@ -7,6 +7,7 @@ and rows are compared within one label only, for a benign twin mirrors its harmf
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from breakfix.core import Dropped, Example
@@ -69,10 +70,16 @@ class Index:
         return next(iter(self.all_like(found)), None)
 
 
-def sketch(found: frozenset[str]) -> Any:
-    """The MinHash of a set (about 0.5 ms for a hundred shingles)."""
+@cache
+def _empty() -> Any:
+    """Its permutations are the same for every MinHash, and to draw them costs more than to hash a short text."""
     from datasketch import MinHash
 
-    made: Any = MinHash(num_perm=PERMUTATIONS)
+    return MinHash(num_perm=PERMUTATIONS)
+
+
+def sketch(found: frozenset[str]) -> Any:
+    """The MinHash of a set (about 0.4 ms for a hundred shingles)."""
+    made: Any = _empty().copy()
     made.update_batch([shingle.encode() for shingle in sorted(found)])
     return made
