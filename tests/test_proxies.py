@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from breakfix.core import Case, Conversation, Expect, Message, Split, ask
 from breakfix.judges.grounded import Claim, Given, GroundedProxy, claims, parted, sentences, severity
@@ -82,6 +85,33 @@ def test_what_the_user_gave_away_is_not_the_models() -> None:
     assert texts.find(first).words == 20
     assert texts.find(first, given=[f"It begins: {first}"]).words == 0
     assert texts.find(" ".join(words(100)[:32]), given=[first]).words == 12
+
+
+def test_a_word_over_and_over_costs_no_time() -> None:
+    texts = Texts({"one": "bread " * 20_000, "two": "la la la " * 100 + " ".join(words(50))})
+    began = time.process_time()
+    assert texts.find("bread " * 4_000).words == 0  # stands everywhere, and so is no sign
+    assert texts.find("la la la " + " ".join(words(50)[:20])).words == 23  # a run may go through it
+    assert time.process_time() - began < 5
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(("a", "b", "c", "d")), max_size=40), st.lists(st.sampled_from("abcd"), max_size=40))
+def test_the_longest_run_is_the_longest_there_is(text: list[str], reply: list[str]) -> None:
+    longest = max(
+        (n for n in range(3, 41) for i in range(len(reply) - n + 1) for j in range(len(text) - n + 1)
+         if reply[i : i + n] == text[j : j + n]), default=0,
+    )  # fmt: skip
+    assert max((n for *_, n in Texts({"one": " ".join(text)})._runs(reply)), default=0) == longest
+
+
+@settings(deadline=None)  # the first loads the language identifier
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_no_text_is_too_strange(text: str, reply: str) -> None:
+    row = said(f'Sum up.\n"""\n{text}\n"""', reply=reply)
+    for judge, expect in ((GroundedProxy(), Expect.GROUNDED), (VerbatimProxy({"one": text}), Expect.NOT_REPRODUCE)):
+        [verdict] = judge.judge([(case(expect), row)])
+        assert verdict.score in (0.0, 1.0, None)
 
 
 def test_two_characters_of_a_script_without_spaces_are_one_word() -> None:

@@ -223,7 +223,7 @@ def _jumps(words: Sequence[Sequence[int]]) -> int:
     least: dict[int, int] = {}  # place of the last word → jumps so far
     for places in words:
         any_ = min(least.values()) + 1 if least else 0
-        least = {j: min([any_, *(n for i, n in least.items() if 0 < j - i <= NEAR)]) for j in places}
+        least = {j: min([any_, *(least[i] for i in range(j - NEAR, j) if i in least)]) for j in places}
     return min(least.values(), default=0)
 
 

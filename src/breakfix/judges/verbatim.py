@@ -30,6 +30,7 @@ SEED = 3  # words of an n-gram
 LEAST_NEAR, IDENTITY = 15, 0.7
 WINDOW = 64  # n-grams whose places in reply and text differ by less are taken for one passage
 CANDIDATES = 3  # passages that are aligned
+COMMON = 64  # an n-gram that stands in the texts more often is no sign of any of them
 LONGEST = 4000  # words of a reply that are read
 _APOSTROPHES = dict.fromkeys(map(ord, "'’‘`´ʼ"))
 _UNSPACED = re.compile("([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff])")
@@ -110,18 +111,31 @@ class Texts:
         running: dict[tuple[int, int], int] = {}  # (text, place of the last n-gram) → n-grams in a row
         for i, gram in enumerate([*_grams(said), ()]):
             met = self.grams.get(gram, ())
-            now = {(t, p): running.get((t, p - 1), 0) + 1 for t, p in met}
+            if len(met) <= COMMON:
+                now = {(t, p): running.get((t, p - 1), 0) + 1 for t, p in met}
+            else:  # goes on with a run and begins none
+                now = {(t, p + 1): n + 1 for (t, p), n in running.items() if self._gram(t, p + 1) == gram}
             for (t, p), n in running.items():
                 if (t, p + 1) not in now:
-                    yield t, p - n + 1, i - n, n + SEED - 1
+                    yield self._begun(said, t, p - n + 1, i - n, n + SEED - 1)
             running = now
+
+    def _gram(self, t: int, p: int) -> tuple[str, ...]:
+        return tuple(self.tokens[t][p : p + SEED])
+
+    def _begun(self, said: Sequence[str], t: int, p: int, i: int, n: int) -> tuple[int, int, int, int]:
+        """The run from where it really begins: a common n-gram begins none."""
+        while p > 0 and i > 0 and self.tokens[t][p - 1] == said[i - 1]:
+            p, i, n = p - 1, i - 1, n + 1
+        return t, p, i, n
 
     def _candidates(self, said: Sequence[str]) -> list[tuple[int, int, int]]:
         """(text, from, to) of the places where most n-grams gather on a diagonal."""
         found: Counter[tuple[int, int]] = Counter()
         ends: dict[tuple[int, int], tuple[int, int]] = {}
         for i, gram in enumerate(_grams(said)):
-            for t, p in self.grams.get(gram, ()):
+            met = self.grams.get(gram, ())
+            for t, p in met if len(met) <= COMMON else ():
                 for bucket in {(p - i) // WINDOW, (p - i + WINDOW // 2) // WINDOW}:  # halves overlap
                     key = (t, bucket)
                     found[key] += 1
