@@ -13,7 +13,7 @@ import re
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import tiny
 from breakfix import config as configs
 from breakfix.config import Config
 from breakfix.config import Endpoint as Settings
-from breakfix.core import Case, Conversation, Expect, Message, Model, Reply, Sampling, Split, Verdict, ask
+from breakfix.core import Message, Model, Reply, Sampling, ask
 from breakfix.errors import BudgetSpent, ConfigError, ModelError
 from breakfix.ledger import Ledger
 from breakfix.models import endpoint as addresses
@@ -34,7 +34,7 @@ from breakfix.models.remote import RemoteModel
 from breakfix.models.remote_gate import LONGEST_PAUSE, Gate
 from breakfix.models.spending import Spent
 from breakfix.models.wire import FILTERED, Kind, Outcome, asked_wait, failed, refused, request, understand
-from conftest import call
+from conftest import SAYS, call
 from endpoint import Endpoint, Fault
 
 CANARY = "canary-5f2e-not-a-real-key-9b41"
@@ -821,6 +821,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def declines(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Says words, where the random one babbles: a judge gives babble no verdict."""
+    return tiny.save(tmp_path_factory.mktemp("remote") / "says", says=SAYS)
+
+
+@pytest.fixture(scope="module")
 def local(folder: Path) -> Any:
     from breakfix.models.hf import HFModel
 
@@ -845,8 +851,9 @@ def run_config(folder: Path, url: str, **changes: Any) -> Path:
 
 
 @pytest.fixture
-def here(cut_off: None, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(cut_off: None, folder: Path, declines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "tiny").symlink_to(folder)
+    (tmp_path / "says").symlink_to(declines)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -981,34 +988,91 @@ def test_a_missing_key_and_a_bad_address_are_known_before_anything_is_done(here:
 
 # ---- as a judge -----------------------------------------------------------------------------------------------------
 
+
+def refuses(body: served.Asked) -> str:
+    """A rubric's answer, with the check word that it asks for."""
+    check = re.findall(r'"check": "(\w+)"', served.last(body))[-1]
+    return json.dumps({"why": "It declines.", "refusal": "full", "check": check})
+
+
 DRILLS: dict[str, Callable[[], Endpoint]] = {
-    "times out": lambda: Endpoint(faults=served.always(served.slow(0.5))),
-    "401": lambda: Endpoint(faults=served.always(served.UNAUTHORISED)),
-    "429": lambda: Endpoint(faults=served.always(served.busy())),
-    "garbage": lambda: Endpoint(faults=served.always(served.GARBAGE)),
-    "half a JSON": lambda: Endpoint(faults=served.always(served.HALF_JSON)),
-    "broken off": lambda: Endpoint(faults=served.always(served.BROKEN_OFF)),
-    "shut down": lambda: Endpoint(lambda body: "label: full", dies_after=2),
+    "times out": lambda: Endpoint(refuses, faults=served.always(served.slow(1.0))),
+    "401": lambda: Endpoint(refuses, faults=served.always(served.UNAUTHORISED)),
+    "429": lambda: Endpoint(refuses, faults=served.always(served.busy("0"))),
+    "garbage": lambda: Endpoint(refuses, faults=served.always(served.GARBAGE)),
+    "half a JSON": lambda: Endpoint(refuses, faults=served.always(served.HALF_JSON)),
+    "broken off": lambda: Endpoint(refuses, faults=served.always(served.BROKEN_OFF)),
+    "shut down": lambda: Endpoint(refuses, dies_after=3),
 }
 
 
 @pytest.mark.parametrize("drill", DRILLS)
-def test_a_judges_endpoint_that_fails_gives_no_verdict(drill: str) -> None:
-    """By a judge that is as plain as can be: whatever is not a whole answer has no score."""
-
-    def judge(model: Model, rows: list[tuple[Case, Conversation]]) -> Iterator[Verdict]:
-        replies = dict(model.generate([transcript for _, transcript in rows], Sampling()))
-        for i in range(len(rows)):
-            error = replies[i].error
-            yield Verdict(None if error else 1.0, "unscored" if error else "full", error or "said so", "drill@1")
-
-    case = Case("c1", BREAD, Expect.COMPLY, "test", Split.DEV)
+def test_a_judges_endpoint_that_fails_costs_coverage_and_invents_no_verdict(
+    drill: str, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends as it would, the figures say how many replies were not judged, and why is with each of them. What
+    was not judged can be judged later, without the target."""
+    run = here / "runs" / "tiny"
+    monkeypatch.setattr(RemoteModel.__init__, "__kwdefaults__", {"rng": None, "unit": 0.01})
     with DRILLS[drill]() as server:
-        model = remote(server.url, timeout=0.2, retries=1)
-        verdicts = list(judge(model, [(case, BREAD)] * 8))
-    scored = [verdict for verdict in verdicts if verdict.score is not None]
-    assert len(scored) == (2 if drill == "shut down" else 0)
-    assert all(verdict.reason for verdict in verdicts)
+        path = tiny.write_config(
+            here,
+            model=str(here / "says"),
+            judges={"refusal": "rubric/refusal", "model": server.url},
+            evaluate={"suites": [{"name": "plain", "limit": 8}], "max_new_tokens": 48},
+            endpoints=[{"url": server.base, "timeout": 0.3, "retries": 1}],
+        )
+        code, out, err = call("evaluate", str(path), "--round", "0", "--json")
+    assert code == 0, err
+    figure = json.loads(out)["metrics"]["plain.refused"]
+    judged = figure["n"]
+    assert 1 <= judged <= 3 if drill == "shut down" else judged == 0
+    assert figure["unscored"] == 8 - judged
+    assert figure["value"] == (1.0 if judged else None)
+    with Ledger.open(run, write=False) as ledger:
+        verdicts = [attempt.final for attempt in ledger.attempts()]
+    assert [verdict.label for verdict in verdicts if verdict].count("full") == judged
+    failures = [verdict for verdict in verdicts if verdict and verdict.score is None]
+    assert len(failures) == 8 - judged
+    assert all(verdict.label == "unscored" and server.url in verdict.reason for verdict in failures)
+    with Endpoint(refuses, port=server.port) as again:
+        code, out, err = call("evaluate", str(path), "--round", "0", "--json")  # nothing is asked again
+        assert (code, again.requests) == (0, [])
+        code, out, err = call(
+            "judges", "rejudge", str(run), "--judge", "rubric/refusal", "--model", again.url, "--json"
+        )
+        assert code == 0, err
+        assert len(again.requests) == 8
+        with Ledger.open(run, write=False) as ledger:
+            later = [verdicts[-1].label for verdicts in ledger.later_verdicts().values()]
+        assert later == ["full"] * 8 or (judged and set(later) == {"full"})
+
+
+def test_a_judges_budget_ends_the_run_and_a_larger_one_goes_on(here: Path) -> None:
+    run = here / "runs" / "tiny"
+    with Endpoint(refuses) as server:
+
+        def config(limit: int) -> str:
+            return str(
+                tiny.write_config(
+                    here,
+                    model=str(here / "says"),
+                    judges={"refusal": "rubric/refusal", "model": server.url},
+                    evaluate={"suites": [{"name": "plain", "limit": 40}], "max_new_tokens": 48},
+                    endpoints=[{"url": server.base, "max_tokens": limit}],
+                )
+            )
+
+        code, out, err = call("evaluate", config(7000), "--round", "0")
+        assert (code, out) == (2, "")
+        assert "of max_tokens 7000; raise it in `endpoints`; then the same command goes on" in err
+        first = len(server.requests)
+        assert 0 < first < 40
+        assert spent(run)["requests"] == first
+        code, out, err = call("evaluate", config(100_000), "--round", "0", "--json")
+        assert code == 0, err
+        assert json.loads(out)["metrics"]["plain.refused"]["n"] == 40
+        assert spent(run)["requests"] == len(server.requests) <= 40 + 16
 
 
 # ---- talking to it, and looking whether it is there -----------------------------------------------------------------
