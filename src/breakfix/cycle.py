@@ -359,10 +359,12 @@ class Cycle:
                 try:
                     loaded = load(suite, seed=self.config.seed)
                 except AssetError as error:
-                    self.say(f"{suite.name} can't be had, so training data is not kept clear of it")
                     self._no_walls.append({"suite": suite.name, "reason": str(error)})
                     continue
                 found |= {case.id: case for case in loaded.cases}
+            if self._no_walls:
+                lacking = ", ".join(row["suite"] for row in self._no_walls)
+                self.say(f"training data is not kept clear of what can't be had: {lacking}")
             self._walls = list(found.values())
         return self._walls
 
