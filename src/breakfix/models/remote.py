@@ -63,18 +63,28 @@ class RemoteModel:
         """`name` is an address, http://host:8000/v1#NAME. Nothing is sent yet. Raises ConfigError."""
         return cls(addresses.address(name), addresses.check(name, endpoints), **options)
 
+    def whole(self, template: str | None = None) -> Answering:
+        """This model as a guard, which is given a whole conversation, whoever spoke last. The chat template is the
+        server's; `template` can't be sent."""
+        return Answering(self)
+
     def generate(
-        self, prompts: Sequence[Conversation], sampling: Sampling, seeds: Sequence[int] | None = None
+        self,
+        prompts: Sequence[Conversation],
+        sampling: Sampling,
+        seeds: Sequence[int] | None = None,
+        *,
+        whole: bool = False,
     ) -> Iterator[tuple[int, Reply]]:
         """See core.Model. Raises BudgetSpent, and nothing else of the endpoint's."""
         rows: list[_Row] = []
         for i, prompt in enumerate(prompts):
-            why = refused(prompt, self.endpoint)
+            why = refused(prompt, self.endpoint, whole)
             if why is not None:
                 yield i, Reply("", finish="error", error=why)
                 continue
             seed = seeds[i] if seeds is not None else None
-            rows.append(_Row(i, prompt, request(self.address.model, prompt, sampling, seed, self.endpoint)))
+            rows.append(_Row(i, prompt, request(self.address.model, prompt, sampling, seed, self.endpoint, whole)))
         call = _Call(self, rows, sampling.max_new_tokens)
         gone = False
         try:
@@ -164,6 +174,21 @@ class Hello:
 
 def _nobody(totals: Mapping[str, Any]) -> None:
     pass
+
+
+class Answering:
+    """A remote model that continues nothing: see `RemoteModel.whole`. It spends from the same budget."""
+
+    def __init__(self, model: RemoteModel) -> None:
+        self.model, self.id = model, model.id
+
+    def generate(
+        self, prompts: Sequence[Conversation], sampling: Sampling, seeds: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, Reply]]:
+        return self.model.generate(prompts, sampling, seeds, whole=True)
+
+    def score(self, pairs: Sequence[tuple[Conversation, str]]) -> list[tuple[float, int]]:
+        return self.model.score(pairs)
 
 
 def _close(lines: list[Line]) -> None:

@@ -44,19 +44,21 @@ def failed(kind: Kind, why: str, wait: float | None = None) -> Outcome:
     return Outcome(kind, Reply("", finish="error", error=why), wait)
 
 
-def refused(prompt: Conversation, endpoint: Endpoint) -> str | None:
-    """Why this conversation can't be put to the endpoint; None where it can."""
+def refused(prompt: Conversation, endpoint: Endpoint, whole: bool = False) -> str | None:
+    """Why this conversation can't be put to the endpoint; None where it can. `whole`: nothing is to be continued."""
     if not prompt:
         return "there is nothing to ask"
     if any(message.images for message in prompt):
         return "remote models are asked in text only, and this conversation has images"
-    if prompt[-1].role == "assistant" and not endpoint.prefill:
+    if prompt[-1].role == "assistant" and not (endpoint.prefill or whole):
         return "this endpoint can't continue a reply that was begun (prefill is not set for it in `endpoints`)"
     return None
 
 
-def request(model: str, prompt: Conversation, sampling: Sampling, seed: int | None, endpoint: Endpoint) -> bytes:
-    """The JSON of a chat request."""
+def request(
+    model: str, prompt: Conversation, sampling: Sampling, seed: int | None, endpoint: Endpoint, whole: bool = False
+) -> bytes:
+    """The JSON of a chat request. A last turn of the assistant's is continued, but where the `whole` is answered."""
     asked: dict[str, Any] = {
         **endpoint.body,
         "model": model,
@@ -68,7 +70,7 @@ def request(model: str, prompt: Conversation, sampling: Sampling, seed: int | No
         asked["top_p"] = sampling.top_p
     if seed is not None and endpoint.seed:
         asked["seed"] = seed
-    if prompt[-1].role == "assistant":
+    if prompt[-1].role == "assistant" and not whole:
         asked |= {"add_generation_prompt": False, "continue_final_message": True}
     return json.dumps(asked).encode()
 
