@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Hashable, Iterable, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from breakfix.core import Estimate
 from breakfix.stats.base import DRAWS, Z, nothing, percentiles, undefined
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 Weights = Literal["linear", "quadratic"]
-_ADDED = 2.0  # items spread over all cells of the table, for the interval by formula
 
 
 def kappa(
@@ -32,9 +31,10 @@ def kappa(
     A pair with a None is unscored. `weights`: disagreement grows with the distance of the labels, which must be
     numbers, or with its square. Undefined (nan) where both only ever gave one and the same label.
 
-    Interval: without `rng` by formula (Fleiss, Cohen, Everitt 1969) on the table with two items spread evenly over its
-    cells, so that perfect agreement on few items is not certainty; with `rng` percentiles of a bootstrap over items,
-    and by formula where all agree. ValueError if weighted labels are not numbers.
+    Interval: without `rng` by formula (Fleiss, Cohen, Everitt 1969) on the table with two items added, so that perfect
+    agreement on few items is not certainty: one is spread over the cells where both agree, one over those where they
+    do not (weighted: where they are neighbours). With `rng` percentiles of a bootstrap over items, and by formula
+    where all agree. The formula holds its level better below 100 items. ValueError if weighted labels are not numbers.
     """
     import numpy as np
 
@@ -43,35 +43,50 @@ def kappa(
     unscored = len(given) - len(scored)
     if not scored:
         return nothing(unscored)
-    labels = list(dict.fromkeys(label for pair in scored for label in pair))
+    labels = _labels((label for pair in scored for label in pair), weights)
     if len(labels) == 1:
         return undefined(len(scored), unscored)
     place = {label: i for i, label in enumerate(labels)}
     table = np.zeros((1, len(labels), len(labels)))
     for one, two in scored:
         table[0, place[one], place[two]] += 1
-    credit = _credit(labels, weights)
+    credit = np.eye(len(labels)) if weights is None else _credit(labels, weights)
     value = float(_kappa(table, credit)[0])
     if rng is None or all(one == two for one, two in scored):
-        low, high = _by_formula(table + _ADDED / table.size, credit)
+        low, high = _by_formula(table + _two_items(len(labels), weights), credit)
     else:
         generator = np.random.default_rng(rng.getrandbits(64))
         drawn = generator.multinomial(len(scored), table.ravel() / len(scored), size=draws)
-        low, high = percentiles(_kappa(drawn.reshape(draws, *table.shape[1:]), credit).tolist())
+        low, high = percentiles(_kappa(drawn.reshape(draws, *credit.shape).astype(float), credit).tolist())
     return Estimate(value, max(-1.0, min(low, value)), min(1.0, max(high, value)), len(scored), unscored)
 
 
-def _credit(labels: Sequence[Hashable], weights: Weights | None) -> Array:
-    """(k, k): 1 for the same label, down to 0 for those that are farthest apart."""
+def _labels(given: Iterable[Hashable], weights: Weights | None) -> list[Any]:
+    """Each label once; numbers in rising order if they are weighted."""
+    found = list(dict.fromkeys(given))
+    if weights is None:
+        return found
+    numbers = [label for label in found if isinstance(label, int | float)]
+    if len(numbers) < len(found):
+        raise ValueError(f"weights {weights!r}: expected labels that are numbers")
+    return sorted(numbers)
+
+
+def _credit(numbers: Sequence[float], weights: Weights) -> Array:
+    """(k, k): 1 for the same label, down to 0 for the two that are farthest apart."""
     import numpy as np
 
-    if weights is None:
-        return np.eye(len(labels))
-    numbers = [float(label) for label in labels if isinstance(label, int | float)]
-    if len(numbers) < len(labels):
-        raise ValueError(f"weights {weights!r}: expected labels that are numbers")
-    apart = np.abs(np.subtract.outer(numbers, numbers)) ** (2 if weights == "quadratic" else 1)
+    apart = np.abs(np.subtract.outer(numbers, numbers)) ** (2.0 if weights == "quadratic" else 1.0)
     return 1 - apart / apart.max()
+
+
+def _two_items(k: int, weights: Weights | None) -> Array:
+    """(k, k)"""
+    import numpy as np
+
+    steps = np.abs(np.subtract.outer(range(k), range(k)))
+    apart = steps > 0 if weights is None else steps == 1
+    return (steps == 0) / k + apart / apart.sum()
 
 
 def _kappa(tables: Array, credit: Array) -> Array:

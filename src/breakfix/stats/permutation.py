@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Hashable, Iterable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from breakfix.stats.base import CHUNK
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    Array = NDArray[np.float64]
+    Array = NDArray[np.floating[Any]]
 
 DRAWS = 10_000
 
@@ -34,7 +34,7 @@ def paired_permutation(
     if not changes.any():
         return 1.0
     generator = np.random.default_rng(rng.getrandbits(64))
-    drawn = [(generator.integers(0, 2, (size, len(changes))) * 2 - 1) @ changes for size in _chunks(draws)]
+    drawn = [(generator.integers(0, 2, (size, len(changes))) * 2 - 1.0) @ changes for size in _chunks(draws)]
     return _p(float(changes.sum()), np.concatenate(drawn))
 
 
