@@ -16,9 +16,9 @@ from breakfix.identify.gate import no_progress
 from breakfix.identify.group import CAPABILITY, COMPLIANCE, REFUSAL, Cell, Key, capability, group, matching
 from breakfix.identify.names import name
 from breakfix.identify.prescribe import prescriptions, rank, severity
-from breakfix.identify.registry import fisher_less, fixed, improved
+from breakfix.identify.registry import fixed, improved
 from breakfix.ledger import Ledger
-from breakfix.stats import rate
+from breakfix.stats import fisher, rate
 
 COUNTER = itertools.count()
 
@@ -234,13 +234,6 @@ def test_names(key: Key, said: str) -> None:
 # ---- fixed or not
 
 
-def test_fisher_by_hand() -> None:
-    """Tea tasting: 1 of 4 now, 3 of 4 before: (1·1 + 4·4) / 70."""
-    assert fisher_less(1, 4, 3, 4) == pytest.approx(17 / 70)
-    assert fisher_less(0, 4, 4, 4) == pytest.approx(1 / 70)
-    assert fisher_less(0, 5, 0, 5) == fisher_less(3, 3, 3, 3) == 1.0
-
-
 def cell(given: Sequence[Attempt]) -> Cell:
     return Cell(
         Key(COMPLIANCE, "hate", "direct", "en"),
@@ -260,7 +253,7 @@ def test_fixed_by_the_bound_alone_or_by_a_significant_fall() -> None:
 def test_most_pairs_make_it_mcnemar_else_fisher() -> None:
     assert improved(attempts(20, 8), attempts(20, 0)) == pytest.approx(2 / 2**8)
     others = [attempt(case(f"devother{i}"), 0.0 if i < 8 else 1.0) for i in range(20)]
-    assert improved(others, attempts(20, 0)) == pytest.approx(fisher_less(0, 20, 8, 20))
+    assert improved(others, attempts(20, 0)) == pytest.approx(fisher(0, 20, 8, 20, "less"))
     assert improved(attempts(20, 0), attempts(20, 8)) == 1.0  # it got worse
 
 

@@ -12,7 +12,6 @@ Not to be measured is no sign of health.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -20,7 +19,7 @@ from breakfix.core import Attempt, Status, Vulnerability
 from breakfix.identify.group import CAPABILITY, Cell, Key, Pool, cases, cell, matching
 from breakfix.identify.names import name
 from breakfix.identify.prescribe import rank, severity
-from breakfix.stats import flips, mcnemar
+from breakfix.stats import fisher, flips, mcnemar
 
 LIMIT = 0.10
 LEAST_FAILURES = 2
@@ -135,16 +134,9 @@ def improved(then: Sequence[Attempt], now: Sequence[Attempt]) -> float:
     lost, won, pairs, _ = flips(before, after)
     if pairs >= max(FEWEST_PAIRS, PAIRED * len(scored_after)):
         return mcnemar(lost, won) if won > lost else 1.0
-    return fisher_less(scored_after.count(0), len(scored_after), scored_before.count(0), len(scored_before))
+    return fisher(scored_after.count(0), len(scored_after), scored_before.count(0), len(scored_before), "less")
 
 
 def _outcomes(attempts: Sequence[Attempt]) -> Mapping[str, float | None]:
     """Case and attack → 1 handled well, 0 failed, None unknown."""
     return {f"{a.case}\n{a.attack}": a.score for a in attempts}
-
-
-def fisher_less(failed: int, n: int, failed_then: int, n_then: int) -> float:
-    """One-sided p of Fisher's exact test: as few failures as `failed` of n, or fewer, if both rates were the same."""
-    both = failed + failed_then
-    ways = math.comb(n + n_then, both)
-    return sum(math.comb(n, k) * math.comb(n_then, both - k) for k in range(max(0, both - n_then), failed + 1)) / ways
