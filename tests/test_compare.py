@@ -42,6 +42,7 @@ from breakfix.ledger import Ledger
 from breakfix.models.fake import Refuser
 from breakfix.redteam.run import metrics as attack_metrics
 from breakfix.stats import as_json, holm, mcnemar, paired_difference, rate
+from conftest import Demo, call
 
 HOSTILE = "</td><script>alert(1)</script> [red]x[/red] \x1b[31m\u202e \\input{x} $x$ % & # _ {{ 7*7 }} ^^M"
 RULES = "rules@1"
@@ -597,6 +598,74 @@ def test_a_model_beside_a_run_is_measured_as_the_run_was(tmp_path: Path) -> None
     assert document["columns"][1]["settings"] == document["columns"][0]["settings"]
     with pytest.raises(OperandError, match="a run's folder; what is measured for a comparison needs another"):
         compared([f"{first}:1", str(tmp_path / "tight")], fakes, None, first)
+
+
+# ---- a whole run ------------------------------------------------------------------------------------------------
+
+
+def test_every_figure_of_a_real_run_is_paired(demo: Demo) -> None:
+    """But for what is a comparison itself; and nothing differs where a round is beside itself."""
+    folder = demo.folder / "runs" / "demo"
+    operands = [parse(f"{folder}:2"), parse(f"again={folder}:2")]
+    document = valid(build(measured(operands, progress=lambda what, done, total: None, say=lambda line: None)))
+    cells = {r["name"]: r["cells"][1] for s in document["sections"] for r in s["rows"]}
+    assert {"starter_dev.iprr", "plain.refused", "capability.accuracy", "capability.piqa", "asr.seen"} <= set(cells)
+    assert any(name.startswith("starter_dev.vprr.") for name in cells)
+    for name, found in cells.items():
+        assert found["why"] in ("", "fewer than 6 to test"), name
+        assert (found["change"]["value"], found["verdict"]) in ((0.0, "same"), (0.0, None)), name
+        assert found["change"]["n"] == found["estimate"]["n"] and found["alone"] == 0, name
+
+
+def test_a_round_beside_its_8_bit_weights(
+    demo: Demo, cut_off: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the command, with its three files; a second time nothing is asked again."""
+    from breakfix.models.identity import weights_id
+
+    run = demo.copy(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    rows = sum(1 for _ in Ledger.open(run, write=False).attempts())
+    arguments = ("compare", "runs/demo:1", "small=runs/demo:1@q8_0", "--redteam", "--json", "--html", "a.html")
+    code, out, err = call(*arguments, "--latex", "a.tex")
+    assert code == 0, err
+    document = valid(json.loads(out))
+    first, second = document["columns"]
+    assert (first["name"], second["name"], second["derived"]) == ("demo:1", "small", "q8_0")
+    assert first["settings"] == second["settings"] and document["notes"][-1].startswith(
+        "xstest was skipped (demo:1, small)"
+    )
+    [made] = (run / "compare" / "models").iterdir()
+    assert second["model"] == f"{weights_id(made)}:float32" != first["model"]
+    cells = {r["name"]: r["cells"][1] for s in document["sections"] for r in s["rows"]}
+    assert cells["capability.accuracy"]["change"]["n"] == 12
+    assert cells["perplexity.own_answers"]["change"]["n"] == cells["perplexity.own_answers"]["estimate"]["n"] > 0
+    assert cells["asr.seen"]["change"]["n"] > 0
+    assert "small beside demo:1" in (tmp_path / "a.html").read_text()
+    assert r"\bottomrule" in (tmp_path / "a.tex").read_text()
+    assert "small: quantising" in err and "small: evaluate\n" in err and "small: redteam\n" in err
+    code, again, err = call(*arguments)
+    assert (code, json.loads(again)) == (0, document)
+    assert "small: evaluate, done before" in err and "small: redteam, done before" in err
+    assert sum(1 for _ in Ledger.open(run, write=False).attempts()) == rows, "the run itself is as it was"
+
+
+def test_mistakes_are_one_line(demo: Demo, cut_off: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    demo.copy(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    for arguments, said in (
+        (("runs/demo:1",), "runs/demo:1: compared with what? Give two models or more"),
+        (("runs/demo:1", "runs/demo:9"), "runs/demo: round 9 has not been evaluated"),
+        (("runs/demo:1", "runs/demo:9@q8_0"), "round 9 train has not finished"),
+        (("runs/demo:1", "runs/nix:1"), "runs/nix: not a run's folder"),
+        (("runs/demo:1", "nix"), "'nix': no such path and no known asset"),
+        (("runs/demo:1", "xstest"), "model: 'xstest' is a data set"),
+        (("runs/demo:1", "runs/demo:2", "--html", "no/a.html"), "no/a.html: can't be written"),
+        (("runs/demo:1", "runs/demo:2@q8_0", "--into", "runs/demo"), "runs/demo: a run's folder; what is measured"),
+    ):
+        code, out, err = call("compare", *arguments)
+        assert (code, out) == (2, ""), arguments
+        assert said in err and err.count("\n") == 1, err
 
 
 # ---- 8-bit weights ----------------------------------------------------------------------------------------------
