@@ -202,3 +202,23 @@ def test_chat_and_compare_mean_the_chosen_one(chosen: Path) -> None:
     (chosen / "run" / "breakfix.yaml").write_text(render(config.load(chosen / "tiny.yaml")))
     place, _ = _of_run(chosen / "run", 1)
     assert Path(place).name == "sft-model"
+
+
+def test_the_report_shows_the_candidates(chosen: Path) -> None:
+    import io
+
+    import jsonschema
+    from rich.console import Console
+
+    from breakfix.report import build, page, render, schema
+
+    with Ledger.open(chosen / "run", write=False) as ledger:
+        document = build(ledger)
+    jsonschema.validate(document, schema())
+    assert document["rounds"][0]["selection"] is None
+    assert document["rounds"][1]["selection"]["selected"] == "sft"
+    out = io.StringIO()
+    render(document, Console(file=out, width=120))
+    assert "round 1: candidate sft chosen, model dropped\n" in out.getvalue()
+    html = page(document)
+    assert "Release candidates" in html and "no: sft is better: over-refusal" in html

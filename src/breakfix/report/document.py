@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # SQLAlchemy is heavy, and a report of a stored document need
 SCHEMA = "breakfix-report/1"
 Json = dict[str, Any]
 _TRAINING = ("sft", "dpo")
-_GENERATING = ("evaluate", "redteam", "curate")  # stages whose attempts are in the ledger under their name
+_GENERATING = ("evaluate", "redteam", "curate", "select")  # stages whose attempts are in the ledger under their name
 _DATA = (
     "rows",
     "mix",
@@ -104,6 +104,7 @@ def _round(ledger: Ledger, index: int, stages: Sequence[StageRow]) -> Json:
         "stages": [_stage(ledger, row) for row in stages],
         "data": _data(ledger, index, records.get("curate")),
         "train": None if trained is None else {k: _brief(trained[k]) for k in _TRAINING if trained.get(k)},
+        "selection": records.get("select"),
         "gate": None if identified is None else identified.get("gate"),
         "skipped": _skipped(evaluated, attacked),
     }

@@ -112,6 +112,7 @@ def _context(document: dict[str, Any]) -> dict[str, Any]:
         "composition": views.composition(document),
         "trained": [views.round_name(one["index"]) for one in rounds if one["train"]],
         "training": views.training(document),
+        "selections": views.selections(document),
         "drops": views.drops(document),
         "vulnerabilities": views.vulnerabilities(document),
         "times": views.times(document),

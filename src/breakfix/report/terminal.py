@@ -25,6 +25,7 @@ def render(document: dict[str, Any], console: Console, *, html: Path | None = No
     parts: list[RenderableType] = [
         Text(one_line(f"{run['name']} · {run['model']}"), style="bold"),
         *_table(document["rounds"], console.width),
+        *_selections(document["rounds"]),
         *_gates(document["rounds"]),
         *_counts(document["vulnerabilities"]),
         *_skipped(document["rounds"]),
@@ -84,6 +85,17 @@ def _cell(one: dict[str, Any], headline: Headline, separator: str) -> Text:
     if estimate["unscored"]:
         shown.append(f"\n{estimate['unscored']} unscored", style="yellow")
     return shown
+
+
+def _selections(rounds: list[dict[str, Any]]) -> list[Text]:
+    """Which checkpoint of each round went on, where there were several."""
+    lines = [
+        f"round {one['index']}: candidate {one['selection']['selected']} chosen, "
+        f"{', '.join(drop['name'] for drop in one['selection']['dropped'])} dropped"
+        for one in rounds
+        if one["selection"]
+    ]
+    return [Text(), *(Text(one_line(line)) for line in lines)] if lines else []
 
 
 def _gates(rounds: list[dict[str, Any]]) -> list[Text]:

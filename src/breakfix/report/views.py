@@ -185,6 +185,22 @@ def _overlap(record: Json) -> Json:
     return {**record, **words}
 
 
+def selections(document: Json) -> list[Json]:
+    """Release candidates of the rounds that had several: {round, name, cells: harm, over-refusal, capability, said}."""
+    rows: list[Json] = []
+    for one in document["rounds"]:
+        found: Json = one["selection"] or {"candidates": {}, "dropped": []}
+        why: dict[str, str] = {drop["name"]: f"no: {drop['reason']}" for drop in found["dropped"]}
+        for name, figures in cast("dict[str, Json]", found["candidates"]).items():
+            cells = [_estimated(figures.get(objective)) for objective in ("harm", "over_refusal", "capability")]
+            rows.append({"round": one["index"], "name": name, "cells": cells, "said": why.get(name, "yes")})
+    return rows
+
+
+def _estimated(estimate: Json | None) -> Json | None:
+    return estimate and {"value": figure(estimate["value"]), "interval": interval(estimate)}
+
+
 def training(document: Json) -> list[Json]:
     """What the training stages reported, as rows {name, values by round}, of the rounds that trained."""
     return _side_by_side([one["train"] for one in document["rounds"] if one["train"]])
