@@ -131,6 +131,19 @@ def test_alpha(level: stats.Level):
     assert 0.91 <= drawn <= 0.98
 
 
+@pytest.mark.parametrize("n", [20, 200])
+def test_mean_absolute_error(n: int):
+    """Skewed: most errors are 0, few are 4. On 20 items both intervals hold the truth in nine of ten."""
+
+    def draw(rng: random.Random, by_bootstrap: bool) -> Estimate:
+        pairs = [(0, error) for error in rng.choices(range(5), [60, 20, 10, 6, 4], k=n)]
+        return stats.mean_absolute_error(pairs, rng if by_bootstrap else None, scale=7, draws=300)
+
+    for by_bootstrap in (False, True):
+        held = coverage(0.74, lambda rng, way=by_bootstrap: draw(rng, way), 500)
+        assert (0.88 if n == 20 else 0.92) <= held <= 0.975
+
+
 # (true share, sensitivity, specificity, items counted, labels of each kind that the judge was measured on)
 JUDGES = [(0.15, 0.8, 0.85, 300, 100), (0.1, 0.9, 0.95, 400, 60), (0.6, 0.7, 0.75, 300, 150)]
 
