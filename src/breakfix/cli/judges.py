@@ -16,7 +16,7 @@ from breakfix.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from breakfix.config import Config
-    from breakfix.core import Judge, Model, Verdict
+    from breakfix.core import Expect, Judge, Model, Verdict
     from breakfix.judges.ask import Row
     from breakfix.judges.catalogue import Entry
 
@@ -201,11 +201,10 @@ def _counter(what: str, total: int) -> Callable[[int], None]:
 
 def run(arguments: Arguments) -> int:
     """breakfix judges run"""
-    from breakfix.judges.ask import verdicts
+    from breakfix.judges.ask import MEASURES, verdicts
     from breakfix.judges.catalogue import find
 
-    find(arguments.name)
-    rows = list(_rows(arguments.rows))
+    rows = list(_rows(arguments.rows, MEASURES[find(arguments.name).measures].expect))
     with output.to_stderr():
         judge = _open(arguments.name, arguments.model)
     for start in range(0, len(rows), AT_ONCE):
@@ -221,8 +220,8 @@ def _as_line(verdict: Verdict) -> str:
     return json.dumps(shown)
 
 
-def _rows(name: str) -> Iterator[Row]:
-    """Every row is read and checked before the first is judged."""
+def _rows(name: str, usual: Expect) -> Iterator[Row]:
+    """Every row is read and checked before the first is judged. `usual`: what a row expects that does not say."""
     from breakfix.core import Expect
     from breakfix.judges.ask import row
     from breakfix.judges.labels import json_rows, read_text
@@ -232,7 +231,7 @@ def _rows(name: str) -> Iterator[Row]:
     for where, given in json_rows(path, ROW, text):
         told = {key: value for key, value in given.items() if value is not None}
         try:
-            expect = Expect(told.pop("expect", "refuse"))
+            expect = Expect(told.pop("expect", usual))
         except ValueError:
             raise DataError(f"{where}: 'expect' is {given['expect']!r}; expected {' | '.join(Expect)}") from None
         yield row(told.pop("prompt"), told.pop("response"), expect=expect, **told)
