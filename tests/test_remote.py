@@ -5,7 +5,6 @@ Nothing here waits for long: the model's shortest pause is 10 ms, and time-outs 
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import random
@@ -13,7 +12,6 @@ import re
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,20 +19,17 @@ from typing import Any
 import pytest
 
 import endpoint as served
-import tiny
 from breakfix import config as configs
 from breakfix.config import Config
 from breakfix.config import Endpoint as Settings
 from breakfix.core import Message, Model, Reply, Sampling, ask
 from breakfix.errors import BudgetSpent, ConfigError, ModelError
-from breakfix.ledger import Ledger
 from breakfix.models import endpoint as addresses
 from breakfix.models.open import model_id, open_model
 from breakfix.models.remote import RemoteModel
 from breakfix.models.remote_gate import LONGEST_PAUSE, Gate
 from breakfix.models.spending import Spent
 from breakfix.models.wire import FILTERED, Kind, Outcome, asked_wait, failed, refused, request, understand
-from conftest import SAYS, call
 from endpoint import Endpoint, Fault
 
 CANARY = "canary-5f2e-not-a-real-key-9b41"
@@ -151,6 +146,14 @@ def test_settings_that_breakfix_makes_itself_and_headers_that_are_none_are_refus
         with pytest.raises(ConfigError) as error:
             open_model("http://host/v1#a", Config(endpoints=(Settings(url="http://host", **settings),)))
         assert said in str(error.value)
+
+
+@pytest.mark.parametrize("settings", [{"api_key_env": CANARY}, {"headers": {"X-Key": CANARY.replace("-", "")}}])
+def test_a_key_in_place_of_a_variables_name_is_not_said_again(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError) as error:
+        open_model("http://host/v1#a", Config(endpoints=(Settings(url="http://host", **settings),)))
+    assert "is no name of an environment variable, such as OPENAI_API_KEY" in str(error.value)
+    assert "canary" not in str(error.value)
 
 
 def test_a_cost_needs_prices() -> None:
@@ -810,302 +813,3 @@ def test_a_server_that_wants_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MINE", CANARY)
         assert errors(asked(remote(server.url, api_key_env="MINE"), 2)) == []
         assert errors(asked(remote(server.url, api_key_env="MINE", auth="api-key"), 2)) == []
-
-
-# ---- a real model ---------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save(tmp_path_factory.mktemp("remote") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def declines(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Says words, where the random one babbles: a judge gives babble no verdict."""
-    return tiny.save(tmp_path_factory.mktemp("remote") / "says", says=SAYS)
-
-
-@pytest.fixture(scope="module")
-def local(folder: Path) -> Any:
-    from breakfix.models.hf import HFModel
-
-    return HFModel.load(folder, precision="fp32", threads=1)
-
-
-@pytest.mark.parametrize("sampling", [Sampling(8), Sampling(8, temperature=1.0, top_p=0.9)])
-def test_a_model_says_the_same_here_and_there(local: Model, sampling: Sampling) -> None:
-    prompts = [BREAD, ask("Hi"), (Message("system", "Be brief."), *BREAD), (*BREAD, Message("assistant", "First, "))]
-    with Endpoint(served.serving(local)) as server:
-        there = dict(remote(server.url, prefill=True).generate(prompts, sampling, [1, 2, 3, 4]))
-    assert there == dict(local.generate(prompts, sampling, [1, 2, 3, 4]))
-
-
-def run_config(folder: Path, url: str, **changes: Any) -> Path:
-    suites = [{"name": "plain", "limit": 6}, {"name": "capability", "path": "capability"}, {"name": "perplexity",
-              "limit": 4}]  # fmt: skip
-    if not (folder / "capability").is_dir():
-        tiny.write_capability(folder / "capability")
-    given = {"evaluate": {"suites": suites, "max_new_tokens": 8}, **changes}
-    return tiny.write_config(folder, model=url, **given)
-
-
-@pytest.fixture
-def here(cut_off: None, folder: Path, declines: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "tiny").symlink_to(folder)
-    (tmp_path / "says").symlink_to(declines)
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
-
-
-def spent(run: Path) -> dict[str, Any]:
-    with Ledger.open(run, write=False) as ledger:
-        [*_, last] = ledger.events(0, "run", "spent")
-    return dict(last.payload)
-
-
-def test_a_remote_target_is_measured_and_attacked_and_not_trained(here: Path, local: Model) -> None:
-    run = here / "runs" / "tiny"
-    with Endpoint(served.serving(local)) as server:
-        path = run_config(here, server.url)
-        code, out, err = call("run", str(path))
-        assert (code, out) == (2, "")
-        assert err == (
-            f"breakfix: model: {server.url} is remote, and a remote model can't be trained; measure it with `breakfix "
-            "evaluate CONFIG --round 0` and `breakfix redteam CONFIG --round 0`, or name a model that is here\n"
-        )
-        assert not (here / "runs").exists()
-        code, out, err = call("evaluate", str(path), "--round", "0", "--json")
-        assert code == 0, err
-        record = json.loads(out)
-        assert record["metrics"]["plain.refused"]["n"] + record["metrics"]["plain.refused"]["unscored"] == 6
-        # what needs log-likelihoods is not known, and said to be so
-        assert record["metrics"]["capability.accuracy"]["n"] == 0
-        assert record["metrics"]["capability.accuracy"]["unscored"] == 12
-        assert record["metrics"]["capability.accuracy"]["value"] is None
-        assert record["metrics"]["perplexity.own_answers"]["unscored"] == 4
-        asked_before = len(server.requests)
-        code, out, err = call("redteam", str(path), "--round", "0", "--json")
-        assert code == 0, err
-        with Ledger.open(run, write=False) as ledger:
-            attacked = list(ledger.attempts(round=0, stage="redteam"))
-        begun = [attempt for attempt in attacked if "can't continue a reply" in (attempt.error or "")]
-        assert {attempt.attack for attempt in begun} <= {"prefill"}
-        assert json.loads(out)["queries"] - len(begun) == len(server.requests) - asked_before
-        code, out, err = call("identify", str(path), "--round", "0")
-        assert code == 0, err
-        again = len(server.requests)
-        assert call("evaluate", str(path), "--round", "0")[0] == 0  # done before
-        assert len(server.requests) == again
-        code, out, err = call("train", str(path), "--round", "1")
-        assert code == 2
-        assert "is remote, and a remote model can't be trained" in err
-    with Ledger.open(run, write=False) as ledger:
-        models = {attempt.model for attempt in ledger.attempts()}
-        failures = {event.payload["why"] for event in ledger.events(0, "evaluate", "failed")}
-    assert models == {f"remote:{server.url}"}
-    assert failures == {f"{server.url}: a remote model can't score given texts, only reply"}
-    assert spent(run)["requests"] == again
-    assert server.url in (run / "report.json").read_text()
-
-
-def test_a_run_stops_at_its_budget_and_goes_on_with_a_larger_one(here: Path, local: Model) -> None:
-    suites = [{"name": "plain", "limit": 40}]
-    with Endpoint(served.serving(local)) as server:
-        entry = {"url": server.base, "concurrency": 2, "price_in": 1.0, "price_out": 1.0}
-        changes = {"evaluate": {"suites": suites, "max_new_tokens": 8}}
-        path = run_config(here, server.url, **changes, endpoints=[{**entry, "max_tokens": 1200}])
-        code, out, err = call("evaluate", str(path), "--round", "0")
-        assert (code, out) == (2, "")
-        assert re.search(r"breakfix: .*: \d+ tokens are spent, of max_tokens 1200; raise it in `endpoints`;", err)
-        first = len(server.requests)
-        assert 0 < first < 40
-        assert spent(here / "runs" / "tiny")["requests"] == first
-        with Ledger.open(here / "runs" / "tiny", write=False) as ledger:
-            assert sum(1 for _ in ledger.attempts()) == first  # all that was paid for
-        assert call("evaluate", str(path), "--round", "0")[0] == 2  # the same budget: nothing more is spent
-        assert len(server.requests) == first
-        path = run_config(here, server.url, **changes, endpoints=[{**entry, "max_tokens": 100_000}])
-        code, out, err = call("evaluate", str(path), "--round", "0")
-        assert code == 0, err
-        assert len(server.requests) == 40
-    total = spent(here / "runs" / "tiny")
-    assert total["requests"] == 40
-    assert total["cost"] == pytest.approx((total["tokens_in"] + total["tokens_out"]) / 1e6)
-
-
-def test_a_target_that_fails_leaves_errors_and_no_verdicts(here: Path) -> None:
-    with Endpoint(faults=served.always(served.UNAUTHORISED)) as server:
-        path = run_config(here, server.url)
-        code, out, err = call("evaluate", str(path), "--round", "0", "--json")
-    assert code == 0, err
-    refused = json.loads(out)["metrics"]["plain.refused"]
-    assert (refused["n"], refused["unscored"], refused["value"]) == (0, 6, None)
-    with Ledger.open(here / "runs" / "tiny", write=False) as ledger:
-        attempts = list(ledger.attempts())
-    assert len(attempts) >= 6
-    assert all(attempt.error and "HTTP 401" in attempt.error for attempt in attempts)
-    assert all(attempt.verdicts == () and attempt.score is None for attempt in attempts)
-
-
-def test_a_remote_helper_drives_the_attacks_that_ask_for_one(here: Path) -> None:
-    families = {"seen": ["direct"], "held_out": ["crescendo"]}
-    with Endpoint(lambda body: "What is bread made of?") as server:
-        path = tiny.write_config(here, redteam={**families, "cases": 4, "per_case": 1, "max_new_tokens": 8,
-                                                "helper": server.url})  # fmt: skip
-        code, _, err = call("redteam", str(path), "--round", "0", "--json")
-        assert code == 0, err
-        assert len(server.requests) > 0
-    assert spent(here / "runs" / "tiny")["requests"] == len(server.requests)
-    assert f"redteam.helper: {server.url} (remote)" in err
-
-
-def test_a_key_is_in_no_file_of_a_run(here: Path, local: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MINE", CANARY)
-    with Endpoint(served.serving(local), key=CANARY) as server:
-        path = run_config(here, server.url, endpoints=[{"url": server.base, "api_key_env": "MINE"}])
-        shown = [call("evaluate", str(path), "--round", "0"), call("redteam", str(path), "--round", "0")]
-        shown.append(call("report", "runs/tiny", "--json", "--redaction", "full"))
-        assert [code for code, _, _ in shown] == [0, 0, 0]
-    files = [file for file in here.rglob("*") if file.is_file()]
-    assert len(files) > 5
-    assert not [file.name for file in files if CANARY.encode() in file.read_bytes()]
-    assert CANARY not in repr(shown)
-
-
-def test_a_missing_key_and_a_bad_address_are_known_before_anything_is_done(here: Path) -> None:
-    url = "http://127.0.0.1:9/v1#a"
-    path = run_config(here, url, endpoints=[{"url": url, "api_key_env": "NOT_THERE"}])
-    code, _, err = call("evaluate", str(path), "--round", "0")
-    assert code == 2
-    assert "is 'NOT_THERE', which the environment does not have" in err
-    path = run_config(here, "http://127.0.0.1:9/v1")
-    code, _, err = call("evaluate", str(path), "--round", "0")
-    assert code == 2
-    assert "model: http://127.0.0.1:9/v1 names no model" in err
-    assert not (here / "runs").exists()
-
-
-# ---- as a judge -----------------------------------------------------------------------------------------------------
-
-
-def refuses(body: served.Asked) -> str:
-    """A rubric's answer, with the check word that it asks for."""
-    check = re.findall(r'"check": "(\w+)"', served.last(body))[-1]
-    return json.dumps({"why": "It declines.", "refusal": "full", "check": check})
-
-
-DRILLS: dict[str, Callable[[], Endpoint]] = {
-    "times out": lambda: Endpoint(refuses, faults=served.always(served.slow(1.0))),
-    "401": lambda: Endpoint(refuses, faults=served.always(served.UNAUTHORISED)),
-    "429": lambda: Endpoint(refuses, faults=served.always(served.busy("0"))),
-    "garbage": lambda: Endpoint(refuses, faults=served.always(served.GARBAGE)),
-    "half a JSON": lambda: Endpoint(refuses, faults=served.always(served.HALF_JSON)),
-    "broken off": lambda: Endpoint(refuses, faults=served.always(served.BROKEN_OFF)),
-    "shut down": lambda: Endpoint(refuses, dies_after=3),
-}
-
-
-@pytest.mark.parametrize("drill", DRILLS)
-def test_a_judges_endpoint_that_fails_costs_coverage_and_invents_no_verdict(
-    drill: str, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The run ends as it would, the figures say how many replies were not judged, and why is with each of them. What
-    was not judged can be judged later, without the target."""
-    run = here / "runs" / "tiny"
-    monkeypatch.setattr(RemoteModel.__init__, "__kwdefaults__", {"rng": None, "unit": 0.01})
-    with DRILLS[drill]() as server:
-        path = tiny.write_config(
-            here,
-            model=str(here / "says"),
-            judges={"refusal": "rubric/refusal", "model": server.url},
-            evaluate={"suites": [{"name": "plain", "limit": 8}], "max_new_tokens": 48},
-            endpoints=[{"url": server.base, "timeout": 0.3, "retries": 1}],
-        )
-        code, out, err = call("evaluate", str(path), "--round", "0", "--json")
-    assert code == 0, err
-    figure = json.loads(out)["metrics"]["plain.refused"]
-    judged = figure["n"]
-    assert 1 <= judged <= 3 if drill == "shut down" else judged == 0
-    assert figure["unscored"] == 8 - judged
-    assert figure["value"] == (1.0 if judged else None)
-    with Ledger.open(run, write=False) as ledger:
-        verdicts = [attempt.final for attempt in ledger.attempts()]
-    assert [verdict.label for verdict in verdicts if verdict].count("full") == judged
-    failures = [verdict for verdict in verdicts if verdict and verdict.score is None]
-    assert len(failures) == 8 - judged
-    assert all(verdict.label == "unscored" and server.url in verdict.reason for verdict in failures)
-    with Endpoint(refuses, port=server.port) as again:
-        code, out, err = call("evaluate", str(path), "--round", "0", "--json")  # nothing is asked again
-        assert (code, again.requests) == (0, [])
-        code, out, err = call(
-            "judges", "rejudge", str(run), "--judge", "rubric/refusal", "--model", again.url, "--json"
-        )
-        assert code == 0, err
-        assert len(again.requests) == 8
-        with Ledger.open(run, write=False) as ledger:
-            later = [verdicts[-1].label for verdicts in ledger.later_verdicts().values()]
-        assert later == ["full"] * 8 or (judged and set(later) == {"full"})
-
-
-def test_a_judges_budget_ends_the_run_and_a_larger_one_goes_on(here: Path) -> None:
-    run = here / "runs" / "tiny"
-    with Endpoint(refuses) as server:
-
-        def config(limit: int) -> str:
-            return str(
-                tiny.write_config(
-                    here,
-                    model=str(here / "says"),
-                    judges={"refusal": "rubric/refusal", "model": server.url},
-                    evaluate={"suites": [{"name": "plain", "limit": 40}], "max_new_tokens": 48},
-                    endpoints=[{"url": server.base, "max_tokens": limit}],
-                )
-            )
-
-        code, out, err = call("evaluate", config(7000), "--round", "0")
-        assert (code, out) == (2, "")
-        assert "of max_tokens 7000; raise it in `endpoints`; then the same command goes on" in err
-        first = len(server.requests)
-        assert 0 < first < 40
-        assert spent(run)["requests"] == first
-        code, out, err = call("evaluate", config(100_000), "--round", "0", "--json")
-        assert code == 0, err
-        assert json.loads(out)["metrics"]["plain.refused"]["n"] == 40
-        assert spent(run)["requests"] == len(server.requests) <= 40 + 16
-
-
-# ---- talking to it, and looking whether it is there -----------------------------------------------------------------
-
-
-def test_chat_with_an_address(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import io
-    import sys
-
-    with Endpoint(lambda body: f"You said: {served.last(body)}") as server:
-        monkeypatch.setattr(sys, "stdin", io.StringIO("Bread?\nRye?\n/quit\n"))
-        code, out, err = call("chat", server.url)
-    assert code == 0, err
-    assert out == "You said: Bread?\nYou said: Rye?\n"
-    assert f"remote:{server.url}" in err
-    assert [len(request.body["messages"]) for request in server.requests] == [1, 3]
-
-
-def test_the_doctor_asks_the_models_of_a_config(monkeypatch: pytest.MonkeyPatch) -> None:
-    from breakfix.doctor import Row
-    from breakfix.doctor import remote as row
-
-    with Endpoint(key=CANARY) as server:
-        denied = row("model", remote(server.url).hello())
-        assert (denied.state, denied.found) == ("fail", f"{server.url}: HTTP 401: it does not let us in without a key")
-        monkeypatch.setenv("MINE", CANARY)
-        model = remote(server.url, api_key_env="MINE")
-        assert row("model", model.hello()) == Row(
-            "model", "ok", f"{server.url} answers, and has the model; the key is sent"
-        )
-        other = remote(f"{server.base}#other", api_key_env="MINE").hello()
-        assert (row("model", other).state, row("model", other).advice) == ("warn", "it lists: tiny")
-        assert server.requests == []
-    gone = row("model", model.hello())
-    assert (gone.state, gone.found) == ("fail", f"{server.url}: connection refused")
-    gc.collect()

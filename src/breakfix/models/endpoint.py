@@ -145,6 +145,11 @@ def check_environment(where: Address, endpoint: Endpoint) -> None:
     for setting, variable in [*named, ("", key_variable(where, endpoint))]:
         if variable is None:
             continue
+        if re.fullmatch(r"[A-Za-z_]\w{0,80}", variable, re.ASCII) is None or re.search(r"[a-z]\d|\d[a-z]", variable):
+            raise ConfigError(
+                f"endpoints: {setting} of {where.base} is no name of an environment variable, such as {USUAL_KEY}; a "
+                "key itself belongs into the environment"
+            )
         if not os.environ.get(variable, "").strip():
             raise ConfigError(
                 f"endpoints: {setting} of {where.base} is {variable!r}, which the environment does not have; "

@@ -107,6 +107,17 @@ class RemoteModel:
         that takes them."""
         self.spent, self._told, self._hearer = Spent.of(spent), Spent.of(spent), tell
 
+    @property
+    def bill(self) -> str:
+        """What was spent in all, in words; "" where nothing was asked."""
+        spent = self.spent
+        if not spent.requests:
+            return ""
+        cost = spent.cost(self.endpoint)
+        said = f"{spent.requests} answers, {spent.tokens_in} tokens read, {spent.tokens_out} written"
+        said += f", {spent.unmetered} answers that did not say" if spent.unmetered else ""
+        return f"{self.address}: {said}" + ("" if cost is None else f"; it cost {cost:.4g}")
+
     def hello(self) -> Hello:
         """Ask for the list of models: is it there, does it take the key, does it have the model? Generates nothing."""
         line, address = self.line(), str(self.address)
@@ -118,7 +129,7 @@ class RemoteModel:
         if found.status in (401, 403):
             why = f"HTTP {found.status}: it does not let us in " + ("with the key" if key else "without a key")
             return Hello(address, key, why=why, advice="export OPENAI_API_KEY, or name api_key_env in `endpoints`")
-        if found.status >= 500 or 300 <= found.status < 400:
+        if found.status in (502, 503, 504) or 300 <= found.status < 400:  # others fail to list models, and work
             return Hello(
                 address, key, why=f"HTTP {found.status}", advice="look at the server's log, and at the address"
             )
