@@ -111,6 +111,8 @@ class Cycle:
         record = self.ledger.stage(round, name, inputs, aloud)
         if not made:
             self.say(f"round {round}: {name}, done before")
+        for bill in filter(None, (getattr(model, "bill", "") for model in self._remote.values() if made)):
+            self.say(f"in this run so far: {bill}")
         return record
 
     def _require(self, round: int, name: str) -> None:
