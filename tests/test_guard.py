@@ -370,5 +370,7 @@ def test_a_guard_comes_from_a_folder_as_any_model_does(tmp_path: Path) -> None:
     tokens(NEEDS_MORE).save_pretrained(tmp_path)
     model = HFModel.load(tmp_path, precision="fp32", threads=1, max_context=4096)
     assert model.max_context == 4096
-    [verdict] = guard.build("shieldgemma", model).judge([row()])
+    judge = guard.build("shieldgemma", model)
+    assert isinstance(judge.model, HFModel) and judge.model.max_context == 8192
+    [verdict] = judge.judge([row()])
     assert verdict.score is None and verdict.judge == f"guard/shieldgemma@1+{model.id}"

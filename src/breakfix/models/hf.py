@@ -97,6 +97,7 @@ class HFModel:
             other.tokenizer = copy.copy(self.tokenizer)
             other.tokenizer.chat_template = template
         other.ids, other.stops = whole_ids, stop_ids(other.tokenizer, self.model.generation_config, turn=False)
+        other.max_context = max(self.max_context, min(8192, getattr(self.model.config, "max_position_embeddings", 0)))
         return other
 
     def generate(
