@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: setup demo test slow lint bench clean
+.PHONY: setup demo test slow harness lint bench clean
 
 setup: $(VENV)/ready-dev
 
@@ -31,6 +31,10 @@ test: $(VENV)/ready-dev
 
 slow: $(VENV)/ready-dev
 	@$(BIN)/python -m pytest -m slow
+
+harness: $(VENV)/ready-dev
+	@$(PIP) --editable '.[lm-eval]'
+	@$(BIN)/python -m pytest tests/test_lm_eval.py
 
 lint: $(VENV)/ready-dev
 	@$(BIN)/ruff check src tests benchmarks

@@ -37,7 +37,8 @@ def _row(spec: SuiteSpec) -> dict[str, Any]:
 
     known = assets.catalogue()
     missing = [known[name] for name in spec.files or {} if not _found(known[name])]
-    needs = [f"package {a.package}" if a.package else f"hub {a.hub.id}" for a in missing if a.package or a.hub]
+    needs = [f"package {a.package}" for a in missing if a.package]
+    needs += [f"hub {a.hub.id}" for a in missing if a.hub and not a.package]
     return {
         "name": spec.name,
         "what": spec.doc,

@@ -21,6 +21,7 @@ from typing import Any
 from breakfix.core import Estimate
 from breakfix.evaluate.items import STAGE, recorded
 from breakfix.evaluate.work import Found, Unmeasured, Work
+from breakfix.models.quiet import no_bars
 from breakfix.stats import mean, nothing, paired_difference, rate, undefined
 from breakfix.suites import Loaded, harness
 
@@ -69,15 +70,16 @@ def _evaluate(lm: Any, tasks: dict[str, Any], wanted: dict[str, list[int]], seed
         if task.get_config("num_fewshot") is None:
             task.set_config(key="num_fewshot", value=0)
         task.set_fewshot_seed(seed=seed)
-    return evaluate(
-        lm=lm,
-        task_dict={"tasks": tasks},
-        samples=wanted,
-        bootstrap_iters=0,
-        log_samples=True,
-        apply_chat_template=True,
-        fewshot_as_multiturn=True,
-    )
+    with no_bars():
+        return evaluate(
+            lm=lm,
+            task_dict={"tasks": tasks},
+            samples=wanted,
+            bootstrap_iters=0,
+            log_samples=True,
+            apply_chat_template=True,
+            fewshot_as_multiturn=True,
+        )
 
 
 # ---- what came out ----------------------------------------------------------------------------------------------

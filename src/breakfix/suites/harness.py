@@ -5,12 +5,14 @@ the harness itself asks and scores them (evaluate/lm_eval.py). A folder of one's
 runs (`!function`): give only folders that you trust. Data sets that come with code are refused.
 """
 
-# pyright: basic
+# pyright: basic, reportMissingImports=false
 # the harness has no types worth the name
 
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +47,8 @@ def tasks(name: str, path: Path | None) -> dict[str, Any]:
         where = f"in {path}" if path else "in the harness; `lm-eval ls tasks` lists them"
         raise DataError(f"suite '{name}': no task '{wanted}' {where}")
     try:
-        found: dict[str, Any] = dict(manager.load([wanted])["tasks"])
+        with _no_bars():
+            found: dict[str, Any] = dict(manager.load([wanted])["tasks"])
     except Exception as error:
         why = " ".join(str(error).split())[:200]
         raise AssetError(f"{name}: its data can't be had ({type(error).__name__}: {why})") from None
@@ -55,6 +58,19 @@ def tasks(name: str, path: Path | None) -> dict[str, Any]:
         if getattr(task, "UNSAFE_CODE", False) or getattr(task.config, "unsafe_code", False):
             raise DataError(f"suite '{name}': the task runs code that the model writes, which breakfix does not do")
     return found
+
+
+@contextmanager
+def _no_bars() -> Generator[None]:
+    import datasets
+
+    shown = datasets.is_progress_bar_enabled()
+    datasets.disable_progress_bars()
+    try:
+        yield
+    finally:
+        if shown:
+            datasets.enable_progress_bars()
 
 
 def read(name: str, path: Path | None) -> tuple[list[Case], str]:
