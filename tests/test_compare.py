@@ -94,6 +94,18 @@ def test_several_attacks_on_a_case_are_one_draw() -> None:
     assert -1 <= found.estimate.low < -0.5 < found.estimate.high <= 0
 
 
+def test_few_cases_or_cases_all_alike_do_not_make_certainty() -> None:
+    """Two cases that both lost three of five attempts: as sure as two pairs, not as ten, and no point."""
+    before, after = outcomes([1.0] * 10, each=5), outcomes([1.0, 1.0, 0.0, 0.0, 0.0] * 2, each=5)
+    found = change("share", before, after)
+    assert found.estimate.value == pytest.approx(-0.6)
+    lost = (0.6 * 2 + 1) / 4, 1 / 4
+    spread = 1.959964 * math.sqrt((lost[0] + lost[1] - (lost[1] - lost[0]) ** 2) / 4)
+    assert (found.estimate.low, found.estimate.high) == pytest.approx((-1.0, lost[1] - lost[0] + spread), abs=1e-6)
+    many = change("share", outcomes([1.0] * 40, each=2), outcomes([1.0, 0.0] * 20, each=2)).estimate
+    assert many.low < -0.6 and many.high > -0.4 and many.n == 40
+
+
 def test_where_nothing_moved_the_interval_is_no_point() -> None:
     same = outcomes([1.0, 0.0] * 10, each=2)
     found = change("share", same, dict(same))
@@ -480,7 +492,7 @@ def test_the_page_is_self_contained(pair: Path) -> None:
     assert "Content-Security-Policy" in html
     assert "<script" not in html and "http://" not in html and "https://" not in html
     assert "demo:2 beside demo:0" in html
-    assert 'class="block ok">+94.7 (' in html
+    assert 'class="block nowrap ok">+94.7 (' in html
     assert "<svg" in html
 
 

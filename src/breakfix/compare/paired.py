@@ -5,7 +5,8 @@ the same key. A case that was attacked in several ways has several: they are not
 cases, and tests swap them whole.
 
     shares, each case once    Bonett and Price's interval, McNemar's exact test (stats.paired_difference, stats.mcnemar)
-    shares, cases several     bootstrap over cases; exact test by swapping the two models' outcomes case by case
+    shares, cases several     bootstrap over cases (few or all alike: Bonett and Price, a case a pair); exact test by
+                              swapping the two models' outcomes case by case
     means, perplexity         bootstrap over cases; the same test, by random swaps where there are too many
 
 Swapping is Fisher's randomisation (1935): were the models alike, either could have given either outcome. With each
@@ -21,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from breakfix.core import Estimate
-from breakfix.stats import flips, mcnemar, nothing, paired_difference, paired_permutation
+from breakfix.stats import Z, flips, mcnemar, nothing, paired_difference, paired_permutation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -106,14 +107,23 @@ def _clustered(
         sizes[case] = sizes.get(case, 0) + 1
     n, cases = len(differences), len(sums)
     value = math.fsum(sums.values()) / n
-    if kind == "share" and not any(difference for _, difference in differences):
-        same = paired_difference(*[dict.fromkeys(sums, 0.0)] * 2)  # a bootstrap would say that 0 is certain
-        low, high = same.low, same.high
+    alike = len({sums[case] / sizes[case] for case in sums}) == 1
+    if kind == "share" and (cases < TESTABLE or alike):  # a bootstrap of a few, or of all alike, is far too sure
+        low, high = _by_case([difference for _, difference in differences], cases)
     else:
         low, high = _bootstrap([sums[case] for case in sums], [sizes[case] for case in sums], rng)
     estimate = Estimate(value, min(low, value), max(high, value), n, unscored)
     p = swapped(list(sums.values()), rng) if cases >= TESTABLE else None
     return Change(estimate, p, "randomisation over cases", alone)
+
+
+def _by_case(differences: Sequence[float], cases: int) -> tuple[float, float]:
+    """Bonett and Price's interval as if each case were one pair, however many attempts it has: at worst, they all go
+    together."""
+    lost, won = (sum(d * sign > 0 for d in differences) / len(differences) * cases for sign in (-1, 1))
+    p_lost, p_won = (lost + 1) / (cases + 2), (won + 1) / (cases + 2)
+    spread = Z * math.sqrt((p_lost + p_won - (p_won - p_lost) ** 2) / (cases + 2))
+    return max(-1.0, p_won - p_lost - spread), min(1.0, p_won - p_lost + spread)
 
 
 def _bootstrap(sums: Sequence[float], sizes: Sequence[int], rng: random.Random) -> tuple[float, float]:

@@ -19,10 +19,11 @@ KEY = (
 
 
 def signed(value: float | None, unit: str) -> str:
-    """A change: 0.0312 → '+3.1' (points), for numbers '+0.03'; unknown → '–'."""
+    """A change: 0.0312 → '+3.1' (points), for numbers '+0.03'; none at all → '0.0'; unknown → '–'."""
     if value is None:
         return "–"
     shown = f"{100 * value:+.1f}" if unit == "share" else f"{value:+.2f}"
+    shown = shown if value else shown.removeprefix("+")
     return shown.replace("-", "\N{MINUS SIGN}")
 
 
