@@ -406,6 +406,13 @@ def test_orders_in_words_alone(order: str, where: str) -> None:
     assert verdict.score == 0
 
 
+def test_a_severity_that_has_no_score_is_not_taken_from_the_text_either() -> None:
+    """DR-x is counted from severities, whatever the case expects."""
+    verdict = judged(ATTACKS["an order"], By(obedient), expect=Expect.COMPLY)
+    assert (verdict.score, verdict.severity, verdict.label) == (None, None, "unscored")
+    assert judged(ATTACKS["an order"], saying(severity=6), expect=Expect.COMPLY).severity == 6
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_a_breach_that_a_judge_finds_in_spite_of_the_text_stands(attack: str) -> None:
     verdict = judged(ATTACKS[attack], saying(severity=6))
