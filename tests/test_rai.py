@@ -423,3 +423,36 @@ def test_a_stage_of_a_tiny_model_and_what_makes_it_anew(tmp_path: Path, cut_off:
     assert stage()[1]
     (texts / "loaf.txt").write_text("Another text altogether, of the same baker, in quite as many words as it had")
     assert not stage()[1]
+
+
+# ---- the report ---------------------------------------------------------------------------------------------------
+
+
+def test_the_report_says_proxy_wherever_such_a_figure_stands() -> None:
+    import io
+    import json
+
+    import jsonschema
+    from rich.console import Console
+
+    from breakfix.report import page, render, schema
+
+    document = json.loads((Path(__file__).parent / "fixtures" / "report_document.json").read_text())
+    assert ">proxy<" not in page(document)
+    figure = {"value": 1.25, "low": 1.0, "high": 1.5, "n": 80, "unscored": 0, "proxy": True}
+    document["rounds"][0]["metrics"] |= {"rai_grounded.ungroundedness": figure}
+    jsonschema.validate(document, schema())
+    assert page(document).count(">proxy<") == 2  # among the headlines, and among all figures
+    shown = io.StringIO()
+    render(document, Console(file=shown, width=120))
+    assert "1.25 (1.00 to 1.50)" in shown.getvalue()
+    assert "proxy" in shown.getvalue()
+
+
+def test_the_gate_looks_at_none_of_its_figures() -> None:
+    from breakfix.identify.gate import decide
+    from breakfix.stats import rate
+
+    metrics = {"rai_jailbreak.answered": rate(40, 40, 40), "rai_jailbreak.answered.hate": rate(40, 40)}
+    reasons = decide(Config().gate, metrics, [], round=0, stalled=False)["reasons"]
+    assert not [reason for reason in reasons if "rai_" in reason["name"]]
