@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import endpoint as served
 from breakfix import config as configs
@@ -34,6 +36,8 @@ from endpoint import Endpoint, Fault
 
 CANARY = "canary-5f2e-not-a-real-key-9b41"
 BREAD = ask("How is bread baked?")
+KEYS = ("choices", "message", "content", "finish_reason", "refusal", "usage", "prompt_tokens", "error", "code",
+        "innererror", "content_filter_result", "filtered", "detail", "type")  # fmt: skip
 NOW = datetime(2026, 11, 25, 12, 0, 0, tzinfo=UTC)
 
 
@@ -276,6 +280,21 @@ def test_a_whole_answer_is_text(body: Any, reply: Reply) -> None:
 def test_whatever_else_is_an_error_with_its_reason_and_no_text(body: Any, said: str) -> None:
     found = understood(body)
     assert (found.kind, found.reply.text, found.reply.finish, found.reply.error) == ("answered", "", "error", said)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS) | st.text(max_size=3), inner),
+    max_leaves=20,
+)
+
+
+@given(body=JSON | st.binary(), status=st.sampled_from((200, 302, 400, 401, 429, 500)), head=st.text(max_size=40))
+def test_whatever_a_server_says_is_text_or_an_error(body: Any, status: int, head: str) -> None:
+    found = understood(body, status, Retry_After=head).reply
+    assert isinstance(found.text, str)
+    assert (found.finish == "error") == (found.error is not None)
+    assert found.text == "" or (status == 200 and found.error is None)
 
 
 @pytest.mark.parametrize("count", [None, True, -1, 1.5, "7", 10**12])
