@@ -289,19 +289,40 @@ def test_the_grounded_judge() -> None:
     assert referred.severity == 4.0
 
 
-def test_the_weights_in_use_are_what_the_benchmark_fits_and_the_cards_are_of_this_version() -> None:
+def benchmark():  # type: ignore[no-untyped-def]
     import importlib.util
-
-    from breakfix.judges import card, grounded
 
     path = Path(__file__).parents[1] / "benchmarks" / "proxies.py"
     spec = importlib.util.spec_from_file_location("proxies", path)
     assert spec is not None and spec.loader is not None
     proxies = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(proxies)
+    return proxies
+
+
+def test_the_weights_in_use_are_what_the_benchmark_fits_and_the_cards_are_of_this_version() -> None:
+    from breakfix.judges import card, grounded
+
+    proxies = benchmark()
     assert proxies.fit(proxies.ours(), proxies.MANY) == grounded.FITTED.many
     for name, version in (("grounded-proxy", GroundedProxy.name), ("verbatim-proxy", VerbatimProxy({}).name)):
         assert {one["judge"] for one in card.cards()[name] if one["from"] == "shipped"} == {version}
+
+
+@pytest.mark.assets
+def test_the_shipped_cards_are_what_the_benchmark_finds_now() -> None:
+    from breakfix.judges import card, grounded
+
+    proxies = benchmark()
+    news = [(article, claim, wrong) for article, *two in proxies.pairs() for claim, wrong in zip(two, (False, True))]
+    assert proxies.fit(news, proxies.ONE) == grounded.FITTED.one
+    for name, make in (("grounded-proxy", proxies.grounded), ("verbatim-proxy", proxies.verbatim)):
+        shipped = {one["labels"]: one for one in card.cards()[name] if one["from"] == "shipped"}
+        for found in make():
+            assert (found.digest, found.overall.as_json()) == (
+                shipped[found.labels]["digest"],
+                {key: shipped[found.labels][key] for key in found.overall.as_json()},
+            )
 
 
 def test_our_own_claims_are_told_apart_mostly() -> None:
