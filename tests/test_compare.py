@@ -42,6 +42,7 @@ from breakfix.ledger import Ledger
 from breakfix.models.fake import Refuser
 from breakfix.redteam.run import metrics as attack_metrics
 from breakfix.stats import as_json, holm, mcnemar, paired_difference, rate
+from breakfix.suites import scenarios
 from conftest import Demo, call
 
 HOSTILE = "</td><script>alert(1)</script> [red]x[/red] \x1b[31m\u202e \\input{x} $x$ % & # _ {{ 7*7 }} ^^M"
@@ -591,6 +592,39 @@ def test_models_are_measured_once(tmp_path: Path) -> None:
     assert fakes.asked["loose"] == 30, "nothing is paid twice"
     assert cell(again, "bread.iprr")["verdict"] == "worse"
     assert [c["name"] for c in again["columns"]] == ["strict", "loose"]
+
+
+def test_every_measure_is_paired(tmp_path: Path) -> None:
+    """Choices, exact answers, what must not be said, the RAI measurement by proxies; but for the scores of BBQ and
+    StereoSet, which are no means, and are not here."""
+    fakes = Fakes(tmp_path, loose="nothing", tight="ruin")
+    rows = [{"prompt": f"Bread {i} is", "choices": ["bread", "a lamp", f"{i}"], "gold": i % 3} for i in range(9)]
+    exact = [{"prompt": f"Bread {i}, and one more?", "gold": ("oven", f"{i}")[i % 2]} for i in range(8)]
+    for name, some in (("mine", rows), ("said", exact)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in some))
+    suites = [
+        suite(tmp_path),
+        Suite(name="mine", path=tmp_path / "mine.jsonl"),
+        Suite(name="said", path=tmp_path / "said.jsonl"),
+        Suite(name="machine_ethics", limit=12),
+        Suite(name="privacy", limit=12),
+        *(Suite(name=f"rai_{part}", limit=8) for part in scenarios.PARTS),
+        Suite(name="open_questions", limit=4),
+    ]
+    config = Config(evaluate={"suites": suites}, hardware={"precision": "fp32"})  # type: ignore[arg-type]
+    document, _ = compared([str(tmp_path / "loose"), str(tmp_path / "tight")], fakes, config, tmp_path / "kept")
+    rows_ = {r["name"]: r for s in document["sections"] for r in s["rows"]}
+    assert {"mine.accuracy", "said.accuracy", "machine_ethics.accuracy", "privacy.leaked"} <= set(rows_)
+    assert {"rai_grounded.ungroundedness", "rai_third_party.dr1", "rai_jailbreak.answered"} <= set(rows_)
+    for name, row in rows_.items():
+        found = row["cells"][1]
+        if found["estimate"]["n"]:
+            assert found["change"] is not None, (name, found["why"])
+            assert found["change"]["n"] == found["estimate"]["n"], name
+        assert found["proxy"] == name.startswith("rai_"), name
+    assert rows_["rai_grounded.ungroundedness"]["unit"] == "number"
+    assert "proxy" in printed(document)
+    assert [note for note in document["notes"] if "open_questions was skipped (loose, tight)" in note]
 
 
 def test_a_model_beside_a_run_is_measured_as_the_run_was(tmp_path: Path) -> None:

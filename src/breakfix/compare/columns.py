@@ -7,7 +7,7 @@ are counted anew from attempts and items, by the functions that made the figures
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -62,13 +62,19 @@ def read(
         later = ledger.later_verdicts()
         put, attacks = ([_judged(a, judge, later.get(a.id, ())) for a in some] for some in (put, attacks))
     metrics = {**evaluated["metrics"], **attacked.get("metrics", {})}
-    found = _suites(ledger, round, evaluated["suites"], put, metrics, anew=bool(judge))
+    model = _model(ledger, [*put, *attacks], round)
+
+    @cache
+    def by_kind(kind: str) -> Json:
+        return recorded(ledger, kind, round=round, model=model)
+
+    found = _suites(ledger, round, evaluated["suites"], put, by_kind, metrics, anew=bool(judge))
     broken = _attacks(ledger, attacks, set(held_out))
     found |= {m: items for m, items in broken.items() if m in metrics and (judge or items.fits(metrics[m]))}
     if judge:
         metrics |= {m: as_json(_estimate(items)) for m, items in found.items() if items.judges == frozenset([judge])}
     facts = {
-        "model": _model(ledger, [*put, *attacks], round),
+        "model": model or "unknown",
         "judges": sorted({name for items in found.values() for name in items.judges} - {likelihood.LOGP}),
         "suites": {suite: {"n": row["n"], "split": row["split"]} for suite, row in evaluated["suites"].items()},
         "skipped": [{"suite": row["suite"], "reason": row["reason"]} for row in evaluated.get("skipped", [])],
@@ -96,16 +102,18 @@ def _estimate(items: Items) -> Estimate:
 
 
 def _suites(
-    ledger: Ledger, round: int, suites: Json, put: Sequence[Attempt], metrics: Json, *, anew: bool
+    ledger: Ledger,
+    round: int,
+    suites: Json,
+    put: Sequence[Attempt],
+    by_kind: Callable[[str], Json],
+    metrics: Json,
+    *,
+    anew: bool,
 ) -> dict[str, Items]:
     noted = {str(e.payload["suite"]): set(e.payload["cases"]) for e in ledger.events(round, "evaluate", "cases")}
     attempts = {(attempt.attack, attempt.case): attempt for attempt in put}
-
-    @cache
-    def items(kind: str) -> Json:
-        return recorded(ledger, kind, round=round)
-
-    asked = Asked(attempts, items)
+    asked = Asked(attempts, by_kind)
     ids = (
         {case for _, case in attempts}
         | set(asked.items(likelihood.KIND))
@@ -157,9 +165,9 @@ def _cases(ledger: Ledger, ids: Iterable[str]) -> Iterator[Case]:
     return (case for id in ids if (case := ledger.case(id)) is not None)
 
 
-def _model(ledger: Ledger, attempts: Sequence[Attempt], round: int) -> str:
+def _model(ledger: Ledger, attempts: Sequence[Attempt], round: int) -> str | None:
     """The model's id: of its attempts, or of its items where it was only scored."""
     if attempts:
         return attempts[-1].model
-    events = (event for kind in (likelihood.KIND, perplexity.KIND) for event in ledger.events(round, "evaluate", kind))
-    return next((str(event.payload["model"]) for event in events), "unknown")
+    events = (e for kind in (likelihood.KIND, perplexity.KIND) for e in ledger.events(round, "evaluate", kind))
+    return next((str(event.payload["model"]) for event in events), None)
