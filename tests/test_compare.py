@@ -47,6 +47,7 @@ from conftest import Demo, call
 
 HOSTILE = "</td><script>alert(1)</script> [red]x[/red] \x1b[31m\u202e \\input{x} $x$ % & # _ {{ 7*7 }} ^^M"
 RULES = "rules@1"
+CHROMIUM = Path("/usr/bin/chromium")
 
 
 # ---- pairs ------------------------------------------------------------------------------------------------------
@@ -508,6 +509,28 @@ def test_hostile_names_stay_text() -> None:
     body = "\n".join(line for line in tex.splitlines() if not line.startswith("%"))
     assert r"\input" not in body and r"\textbackslash{}input\{x\}" in body
     assert r"\% \& \# \_" in body and r"\$x\$" in body and "^^M" not in body
+
+
+@pytest.mark.skipif(not CHROMIUM.is_file(), reason="no /usr/bin/chromium: install the package chromium")
+@pytest.mark.parametrize("width", [1100, 390])
+def test_in_a_browser_nothing_runs_and_nothing_sticks_out(tmp_path: Path, width: int) -> None:
+    sync = pytest.importorskip("playwright.sync_api", reason="no playwright: install the python package playwright")
+    path = tmp_path / "side-by-side.html"
+    path.write_text(page(build(made([1.0] * 8, [0.0] * 8, name=HOSTILE), notes=[HOSTILE])), encoding="utf-8")
+    said: list[str] = []
+    asked: list[str] = []
+    with sync.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=str(CHROMIUM), args=["--headless", "--no-sandbox"])
+        tab = browser.new_page(viewport={"width": width, "height": 900})
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("request", lambda request: asked.append(request.url))
+        tab.goto(path.as_uri())
+        assert (said, [url for url in asked if not url.startswith("data:")]) == ([], [path.as_uri()])
+        assert tab.evaluate("document.querySelectorAll('script, img, iframe').length") == 0
+        assert tab.evaluate("document.querySelectorAll('svg path').length") > 0
+        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        browser.close()
 
 
 def test_latex_is_balanced_and_marks_what_is_significant(pair: Path) -> None:
