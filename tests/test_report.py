@@ -328,6 +328,21 @@ def test_terminal_has_a_row_per_headline_and_a_column_per_round():
     assert "\x1b" not in text, "plain where it is not a terminal"
 
 
+def test_terminal_counts_the_looks_at_frozen_suites(ledger: Ledger):
+    line = "frozen suites measured in this run: harmbench_test_standard 2 times"
+    assert line in shown(build(ledger), 120).splitlines()
+    document = {**fixture(), "looks": {"xstest": 1, "mmlu": 3}}
+    assert "frozen suites measured in this run: xstest once, mmlu 3 times" in shown(document, 120).splitlines()
+    assert "frozen suites" not in shown({**document, "looks": {}}, 120)
+
+
+def test_figures_of_the_harness_are_shares_where_they_are() -> None:
+    from breakfix.report.headlines import unit
+
+    assert unit("lm-eval/hellaswag.acc_norm") == unit("lm-eval/gsm8k.exact_match.strict") == "share"
+    assert unit("lm-eval/wmt.bleu") == unit("open_questions.turn1") == unit("perplexity.own_answers") == "number"
+
+
 def test_terminal_fits_eighty_columns_and_cuts_no_figure():
     document = fixture()
     for width in (60, 80, 120):

@@ -20,19 +20,21 @@ def overview(arguments: Arguments) -> int:
         output.as_json(rows)
         return 0
     output.table(
-        ("name", "n", "split", "measure", "here", "what, whose, licence"),
-        [
-            (r["name"], str(r["n"]), r["split"], r["measure"], r["here"], f"{r['what']}\n{r['source']}; {r['licence']}")
-            for r in rows
-        ],
+        ("name", "n", "split", "here", "what; how it is measured; whose, and under what licence"),
+        [(r["name"], str(r["n"]), r["split"], "yes" if r["offline"] else "no", "\n".join(_words(r))) for r in rows],
     )
-    state = "installed" if harness.available() else "pip install 'breakfix[lm-eval]'"
-    print(f"also: lm-eval/TASK, any task of lm-evaluation-harness ({state}); a file of your own, by name and path")
+    print("also: a file of your own, by name and path")
+    print("also: lm-eval/TASK" + ("" if harness.available() else " (pip install 'breakfix[lm-eval]')"))
     return 0
 
 
+def _words(row: dict[str, Any]) -> list[str]:
+    needs = [f"from {', '.join(row['needs'])}"] if row["needs"] else []
+    return [row["what"], "; ".join([row["measure"], row["source"], row["licence"], *needs])]
+
+
 def _row(spec: SuiteSpec) -> dict[str, Any]:
-    """`here`: yes, or what it takes; `offline`: it needs nothing that is not on this machine."""
+    """`offline`: it needs nothing that is not on this machine; `needs`: else what, a package or a hub id."""
     from breakfix import assets
 
     known = assets.catalogue()
@@ -48,7 +50,7 @@ def _row(spec: SuiteSpec) -> dict[str, Any]:
         "source": spec.source,
         "licence": spec.licence,
         "offline": not missing,
-        "here": ", ".join(dict.fromkeys(needs)) or "yes",
+        "needs": list(dict.fromkeys(needs)),
     }
 
 
