@@ -221,7 +221,7 @@ _ALL = (
                 metavar="FOLDER",
                 type=Path,
                 help="keeps what is measured now, so that nothing is paid twice (default: compare/ in the first run's "
-                "folder, or else runs/compare)",
+                "folder, or else runs/compare/measured)",
             ),
             _arg("--redteam", action="store_true", help="attack what is measured now, too"),
             _arg(

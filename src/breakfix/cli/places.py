@@ -15,10 +15,10 @@ KEPT = "breakfix.yaml"
 
 
 def find(run: Path | None) -> Path:
-    """The run's folder; without one, the latest below runs/ (what was measured for a comparison is no run)."""
+    """The run's folder; without one, the latest below runs/."""
     if run is not None:
         return run
-    runs = [ledger.parent for ledger in RUNS.glob("*/ledger.db") if ledger.with_name(KEPT).is_file()]
+    runs = [ledger.parent for ledger in RUNS.glob("*/ledger.db")]
     if not runs:
         raise UserError("no run in runs/; give the folder of a run, or start one with `breakfix demo`")
     return max(runs, key=_touched)

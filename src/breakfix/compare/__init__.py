@@ -36,7 +36,7 @@ __all__ = [
     "Column", "Operand", "OperandError", "build", "latex", "measured", "named", "page", "parse", "render", "schema",
     "to_json",
 ]  # fmt: skip
-INTO = Path("runs") / "compare"
+INTO = Path("runs") / "compare" / "measured"  # not beside the runs: it is none
 Runs = dict[Path, Run]
 
 

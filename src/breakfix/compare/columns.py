@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from breakfix import starter
 from breakfix.compare.outcomes import APART, Asked, Items, key_of, of_suite
 from breakfix.compare.paired import Key, Outcome
-from breakfix.core import Attempt, Case, Estimate, Expect, Split, Verdict
+from breakfix.core import Attempt, Case, Estimate, Expect, Split, Verdict, digest
 from breakfix.errors import LedgerError
 from breakfix.evaluate import likelihood, perplexity
 from breakfix.evaluate.items import recorded
-from breakfix.redteam.run import groups
+from breakfix.redteam.run import SIDES, by_case, groups
 from breakfix.stats import as_json, clustered_rate
 from breakfix.suites import SUITES
 
@@ -139,16 +139,44 @@ def _belongs(case: Case, suite: str, noted: Noted) -> bool:
 
 
 def _attacks(ledger: Ledger, attempts: Sequence[Attempt], held_out: set[str]) -> dict[str, Items]:
-    """What broke (1), as the red team's figures count it: on dev cases."""
+    """What broke (1), as the red team's figures count it: on dev cases, by attempt and by case."""
     dev = {case.id for case in _cases(ledger, {attempt.case for attempt in attempts}) if case.split is Split.DEV}
-    return {
+    by_metric = groups([a for a in attempts if a.case in dev], held_out)
+    found = {
         metric: Items(
             "share",
             {key_of(a, a.case, a.attack): None if a.score is None else 1.0 - a.score for a in some},
-            frozenset(verdict.judge for a in some for verdict in a.verdicts),
+            _who(some),
         )
-        for metric, some in groups([a for a in attempts if a.case in dev], held_out).items()
+        for metric, some in by_metric.items()
     }
+    broken = by_case(by_metric)
+    for side, cases in broken.items():
+        some = by_metric[f"asr.{side}"]
+        keys = _budgets(side, some)
+        found[f"asr_case.{side}"] = Items("share", {keys[case]: cases[case] for case in cases}, _who(some))
+        if side in SIDES:
+            alone = {keys[case]: _alone(broken["direct"].get(case), cases[case]) for case in cases}
+            judges = _who([*some, *by_metric["asr.direct"]])
+            found[f"jailbreak_defect.{side}"] = Items("share", dict[Key, Outcome](alone), judges)
+    return found
+
+
+def _who(attempts: Sequence[Attempt]) -> frozenset[str]:
+    return frozenset(verdict.judge for attempt in attempts for verdict in attempt.verdicts)
+
+
+def _budgets(side: str, attempts: Sequence[Attempt]) -> dict[str, Key]:
+    """Case → its key: by all that was asked of it, for another budget of attacks breaks more or fewer cases."""
+    asked: dict[str, list[tuple[str, str]]] = {}
+    for a in attempts:
+        asked.setdefault(a.case, []).append((a.attack, key_of(a, a.case, a.attack).asked))
+    return {case: Key(case, side, digest(sorted(some))[:16]) for case, some in asked.items()}
+
+
+def _alone(directly: float | None, attacked: float | None) -> float | None:
+    """1 where a case broke under attack and not when asked directly."""
+    return None if directly is None or attacked is None else float(attacked > directly)
 
 
 def _perplexities(suites: Json, asked: Asked) -> dict[str, Items]:

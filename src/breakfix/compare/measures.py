@@ -37,6 +37,7 @@ _BETTER: dict[str, Better] = {
 }
 _WORDS = {"iprr": "unsafe refused", "vprr": "safe refused", "own_answers": "perplexity", "dr1": "DR-1", "dr3": "DR-3"}
 _NUMBERS = ("score", "turn1", "turn2", "ungroundedness")  # on a scale of their own
+_BY_CASE = {"asr_case": "Cases broken", "jailbreak_defect": "Broken by attacks alone"}
 _PARTS = {"family": "family", "persona": "family", "hazard": "hazard", "lang": "language"}  # of asr.PART.VALUE
 
 
@@ -80,6 +81,8 @@ def measure(name: str) -> Measure:
         return Measure(name, "headlines", known.label, known.better, known.unit)
     suite, kind = _head(name)
     part = ".".join(name.split(".")[2:])
+    if suite in _BY_CASE:
+        return Measure(name, "headlines", f"{_BY_CASE[suite]}: {words(kind)}", "lower", "share")
     section, better, label = _attack(kind, part) if suite == "asr" else _suite(suite, kind, part)
     return Measure(name, section, label, better, "number" if kind in _NUMBERS else unit(name))
 
