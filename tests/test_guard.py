@@ -368,8 +368,7 @@ def test_a_guard_comes_from_a_folder_as_any_model_does(tmp_path: Path) -> None:
     """Also one whose template asks for more than turns: that is no reason not to load it."""
     small("shieldgemma", 259).save_pretrained(tmp_path)
     tokens(NEEDS_MORE).save_pretrained(tmp_path)
-    model = HFModel.load(tmp_path, precision="fp32", threads=1, max_context=4096)
-    assert model.max_context == 4096
+    model = HFModel.load(tmp_path, precision="fp32", threads=1)
     judge = guard.build("shieldgemma", model)
     assert isinstance(judge.model, HFModel) and judge.model.max_context == 8192
     [verdict] = judge.judge([row()])

@@ -314,7 +314,7 @@ def _model(name: str, config: Config | None) -> Model:
     from breakfix.models.open import open_model
 
     path, usual = locate(name)
-    return open_model(path, config or usual, context=8192)  # a rubric alone has 2,000 characters
+    return open_model(path, config or usual)
 
 
 def _embedder() -> Any:

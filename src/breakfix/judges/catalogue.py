@@ -161,7 +161,7 @@ def _guard(name: str) -> Entry:
         return guard.build(kind, opener.model(path))  # pyright: ignore
 
     if not kind or not path:
-        raise ConfigError(f"judge {name!r}: expected guard/KIND:MODEL, such as guard/llama-guard-3:FOLDER_OR_HUB_ID")
+        raise ConfigError(f"judge {name!r}: expected guard/KIND:MODEL, such as guard/llama-guard:FOLDER_OR_HUB_ID")
     return Entry(name, f"is the reply unsafe? By the guard model {path}", "objective", make, offline=False)
 
 

@@ -45,7 +45,7 @@ class HFModel:
         id: str,
         *,
         batch: int = 256,
-        max_context: int = 2048,
+        max_context: int = 8192,
     ) -> None:
         self.model, self.tokenizer, self.id = model.eval(), tokenizer, id
         self.batch, self.cache_tokens = batch, room(model)
@@ -68,7 +68,7 @@ class HFModel:
         precision: Precision = "auto",
         threads: int | None = None,
         batch: int = 256,
-        max_context: int = 2048,
+        max_context: int = 8192,
     ) -> HFModel:
         """Load from a folder (or hub id). Raises AssetError in one line where there is no model."""
         model, tokenizer = load_pretrained(path)
@@ -97,7 +97,6 @@ class HFModel:
             other.tokenizer = copy.copy(self.tokenizer)
             other.tokenizer.chat_template = template
         other.ids, other.stops = whole_ids, stop_ids(other.tokenizer, self.model.generation_config, turn=False)
-        other.max_context = max(self.max_context, min(8192, getattr(self.model.config, "max_position_embeddings", 0)))
         return other
 
     def generate(

@@ -8,10 +8,8 @@ from breakfix.core import Model
 from breakfix.models.endpoint import address, identity, is_remote, settings
 from breakfix.models.identity import weights_id
 
-CONTEXT = 2048  # tokens of a prompt with its reply, beyond which a local model says that they are too many
 
-
-def open_model(name: str, config: Config, context: int = CONTEXT) -> Model:
+def open_model(name: str, config: Config) -> Model:
     """By the config's hardware settings, or its endpoints. A remote model is asked nothing yet.
 
     Raises AssetError (what was tried) or ConfigError (an address or a key that is missing), in one line.
@@ -20,17 +18,15 @@ def open_model(name: str, config: Config, context: int = CONTEXT) -> Model:
         from breakfix.models.remote import RemoteModel
 
         return RemoteModel.open(name, config.endpoints)
-    return open_hf(str(assets.resolve_model(name).path), config, context)
+    return open_hf(str(assets.resolve_model(name).path), config)
 
 
-def open_hf(path: str, config: Config, context: int = CONTEXT) -> Model:
+def open_hf(path: str, config: Config) -> Model:
     """Load a transformers model with the config's hardware settings."""
     from breakfix.models.hf import HFModel
 
     hardware = config.hardware
-    return HFModel.load(
-        path, precision=hardware.precision, threads=hardware.threads, batch=hardware.batch, max_context=context
-    )
+    return HFModel.load(path, precision=hardware.precision, threads=hardware.threads, batch=hardware.batch)
 
 
 def place(name: str) -> str:
