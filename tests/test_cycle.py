@@ -453,3 +453,22 @@ def test_stages_one_by_one_say_what_they_need(fixed: Path, tmp_path: Path) -> No
         with pytest.raises(LedgerError, match="round 0 identify needs round 0 evaluate"):
             cycle.stage(0, "identify")
     assert world.opened == []
+
+
+def test_open_questions_are_rated_by_the_judges_model_where_one_is_named(tmp_path: Path) -> None:
+    (tmp_path / "judge").mkdir()
+    (tmp_path / "judge" / "config.json").write_text("{}")
+    asked = {"evaluate": {"suites": [{"name": "open_questions"}]}, "judges": {"model": str(tmp_path / "judge")}}
+
+    def rater(settings: dict[str, Any]) -> Any:
+        with Ledger.open(tmp_path / "run", create=True) as ledger:
+            return Cycle(
+                Config.model_validate(settings), tmp_path, ledger, open_model=lambda path, config: Fake("judge")
+            ).rater
+
+    found = rater(asked)
+    assert found.name.startswith("rubric/quality@")
+    assert (
+        rater({"evaluate": asked["evaluate"]}) is None
+    )  # nobody is named: the suite is skipped, and the record says so
+    assert rater({"judges": asked["judges"]}) is None  # nothing to rate: no model is loaded
