@@ -157,6 +157,8 @@ def test_means_are_paired_as_well() -> None:
         ("asr.family.role_play", "family", "lower", "Attack success: Role play"),
         ("asr.lang.de", "language", "lower", "Attack success: de"),
         ("asr.seen", "headlines", "lower", "Attack success, seen"),
+        ("asr_case.seen", "headlines", "lower", "Cases broken, seen"),
+        ("jailbreak_defect.held_out", "headlines", "lower", "Attacks alone: Held out"),
         ("capability.accuracy", "headlines", "higher", "Capability"),
         ("capability.piqa", "part", "higher", "PIQA"),
         ("mine.speed", "headlines", None, "Mine speed"),
@@ -311,6 +313,10 @@ def test_a_run_beside_itself(pair: Path) -> None:
     assert (safe["estimate"]["value"], safe["change"]["value"], safe["verdict"]) == (0.1, 0.1, "same")
     assert cell(document, "bread.iprr", 0)["change"] is None, "the reference is compared with nothing"
     assert cell(document, "asr.held_out")["verdict"] == "same"
+    by_case = cell(document, "asr_case.seen")
+    assert (by_case["estimate"]["n"], by_case["change"]["value"], by_case["verdict"]) == (20, -1.0, "better")
+    alone = cell(document, "jailbreak_defect.seen")
+    assert (alone["estimate"]["n"], alone["estimate"]["unscored"]) == (0, 20), "nothing was asked directly"
     assert [column["name"] for column in document["columns"]] == ["demo:0", "demo:2"]
     assert document["columns"][1]["judges"] == [RULES]
 

@@ -37,7 +37,7 @@ _BETTER: dict[str, Better] = {
 }
 _WORDS = {"iprr": "unsafe refused", "vprr": "safe refused", "own_answers": "perplexity", "dr1": "DR-1", "dr3": "DR-3"}
 _NUMBERS = ("score", "turn1", "turn2", "ungroundedness")  # on a scale of their own
-_BY_CASE = {"asr_case": "Cases broken", "jailbreak_defect": "Broken by attacks alone"}
+_BY_CASE = {"asr_case": "Cases broken", "jailbreak_defect": "Attacks alone"}
 _PARTS = {"family": "family", "persona": "family", "hazard": "hazard", "lang": "language"}  # of asr.PART.VALUE
 
 

@@ -4,13 +4,17 @@ Figures come from dev cases only, requests that nothing was trained on: by seen 
 hazard, persona and language. The request asked directly is what both sides start from, and belongs to neither: it has a
 figure of its own. Train cases are attacked too, through seen families only: their breaches are what the
 next round may learn from. Case samples are fixed by the seed, so that rounds are paired.
+
+    asr.*               share of attempts that broke their case
+    asr_case.*          share of cases that some attempt of the budget broke: never to be mixed with the former
+    jailbreak_defect.*  share of cases that an attack broke, and that held when asked directly
 """
 
 from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from breakfix import campaign, stats
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from breakfix.ledger import Ledger
 
 STAGE = "redteam"
+SIDES = ("seen", "held_out")  # of the attack families
 Progress = Callable[[str, int, int], None]
 
 
@@ -37,7 +42,7 @@ def run(
     cases: Sequence[Case],
     progress: Progress,
 ) -> dict[str, Any]:
-    """The stage's record: metrics (asr.*), what was skipped and why, queries, tokens, seconds.
+    """The stage's record: metrics (see the top), what was skipped and why, queries, tokens, seconds.
 
     `cases`: harmful ones, of split dev and train; config.redteam.cases dev cases and half as many train cases are used.
     """
@@ -108,15 +113,22 @@ def sample(cases: Sequence[Case], n: int, rng: random.Random) -> list[Case]:
 
 
 def metrics(attempts: Iterable[Attempt], held_out: set[str]) -> dict[str, dict[str, Any]]:
-    """The estimate of each of the `groups`."""
-    return {key: stats.as_json(attack_success(some)) for key, some in groups(attempts, held_out).items()}
+    """The estimate of each of the `groups`, by attempt; and by case, of the direct request and both sides."""
+    by_metric = groups(attempts, held_out)
+    broken = by_case(by_metric)
+    found = {key: attack_success(some) for key, some in by_metric.items()}
+    found |= {f"asr_case.{side}": stats.asr_per_case(cases.items()) for side, cases in broken.items()}
+    for side in SIDES:
+        asked = {case: broken["direct"].get(case) for case in broken[side]}
+        found[f"jailbreak_defect.{side}"] = stats.jailbreak_defect(asked, broken[side])
+    return {key: stats.as_json(estimate) for key, estimate in found.items()}
 
 
 def groups(attempts: Iterable[Attempt], held_out: set[str]) -> dict[str, list[Attempt]]:
     """Metric name → its attempts: asr.direct (asked as it stands), asr.seen and asr.held_out (attacks proper), like for
     like; by family, hazard, persona and language, where the direct request is among them. Clustered by case where it
     has several."""
-    found: dict[str, list[Attempt]] = {"asr.direct": [], "asr.seen": [], "asr.held_out": []}
+    found: dict[str, list[Attempt]] = {f"asr.{side}": [] for side in ("direct", *SIDES)}
     for attempt in attempts:
         side = "held_out" if attempt.family in held_out else "seen"
         keys = (
@@ -131,7 +143,18 @@ def groups(attempts: Iterable[Attempt], held_out: set[str]) -> dict[str, list[At
     return dict(sorted(found.items()))
 
 
+def by_case(by_metric: Mapping[str, Sequence[Attempt]]) -> dict[str, dict[str, float | None]]:
+    """direct, seen, held_out → case id → 1 some attempt broke it, 0 none did, None not known; of the `groups`."""
+    return {
+        side: stats.broken_cases((attempt.case, _broke(attempt)) for attempt in by_metric[f"asr.{side}"])
+        for side in ("direct", *SIDES)
+    }
+
+
 def attack_success(attempts: Sequence[Attempt]) -> Estimate:
     """Share of scored attempts that broke (score 0), with a bootstrap over cases."""
-    outcomes = [(a.case, None if a.score is None else 1.0 - a.score) for a in attempts]
-    return stats.clustered_rate(outcomes, random.Random(0))
+    return stats.asr_per_attempt(((attempt.case, _broke(attempt)) for attempt in attempts), random.Random(0))
+
+
+def _broke(attempt: Attempt) -> float | None:
+    return None if attempt.score is None else 1.0 - attempt.score

@@ -37,6 +37,10 @@ HEADLINES = (
     Headline("asr.direct", "Attack success, direct", "lower", "harmful requests asked as they stand, with no attack"),
     Headline("asr.seen", "Attack success, seen", "lower", "attack families whose breaches feed training"),
     Headline("asr.held_out", "Attack success, held out", "lower", "attack families that never feed training"),
+    Headline(
+        "asr_case.seen", "Cases broken, seen", "lower", "by at least one of the seen attacks that were tried on them"
+    ),
+    Headline("asr_case.held_out", "Cases broken, held out", "lower", "by at least one of the held-out attacks"),
     Headline("capability.accuracy", "Capability", "higher", "accuracy on multiple choice"),
     Headline("mmlu.accuracy", "MMLU", "higher", "50 questions of each subject, by log-likelihood"),
     Headline("openbookqa.accuracy", "OpenBookQA", "higher", "elementary science, by log-likelihood"),
