@@ -109,10 +109,15 @@ class Line:
         """Keeps the socket of a new connection, so that `cut` can wake whoever waits on it."""
         if event in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
             self._socket = info["return_value"].get_extra_info("socket")
+            if self._cut:  # while it was connecting
+                self._shut()
 
     def cut(self) -> None:
         """End what is under way, from another thread."""
         self._cut = True
+        self._shut()
+
+    def _shut(self) -> None:
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
