@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from breakfix.config import Config, Suite
-from breakfix.core import Attempt, Case, Conversation, Expect, Reply, Sampling, Split, Verdict, ask
+from breakfix.core import Attempt, Case, Conversation, Estimate, Expect, Reply, Sampling, Split, Verdict, ask
 from breakfix.errors import ConfigError, DataError, ModelError
-from breakfix.evaluate import capability, perplexity, run
+from breakfix.evaluate import capability, detectable, perplexity, run
 from breakfix.evaluate.rates import rates
 from breakfix.judges.refusal import RefusalJudge
 from breakfix.ledger import Ledger
 from breakfix.models.fake import REFUSALS, Scripted
+from breakfix.stats import detectable_drop, rate
 
 Z = 1.959964
 
@@ -373,3 +374,55 @@ def test_progress_is_told(ledger: Ledger, tmp_path: Path) -> None:
         progress=lambda *step: told.append(step),
     )  # fmt: skip
     assert told[-1] == ("benchmarks", 4, 4)
+
+
+# ---- what could be told -----------------------------------------------------------------------------------------
+
+
+def test_a_suite_says_how_small_a_change_it_could_tell() -> None:
+    found = detectable.unpaired(rate(40, 200), 0.2)  # the worked example of stats.power: 200 cases tell 20 % from 10 %
+    assert (found["n"], found["from"], found["assumed"]) == (200, 0.2, False)
+    assert found["drop"] == pytest.approx(0.10, abs=0.002)
+    assert found["rise"] == pytest.approx(detectable_drop(200, 0.8)) and found["rise"] > found["drop"]
+    unknown = detectable.unpaired(rate(40, 200), None)
+    assert (unknown["from"], unknown["assumed"], unknown["drop"]) == (0.5, True, unknown["rise"])
+    assert detectable.unpaired(rate(0, 50), 0.0)["drop"] is None, "nothing can fall below 0"
+    assert detectable.unpaired(rate(1, 4), 0.25)["drop"] is None, "4 cases do not even tell it from 0"
+    half = Estimate(0.2, rate(20, 100).low, rate(20, 100).high, 200)
+    assert detectable.unpaired(half, 0.2)["n"] == 100, "200 attempts at 100 cases that go together"
+
+
+def test_pairs_tell_by_how_many_changed() -> None:
+    before = {str(i): float(i < 50) for i in range(100)} | {"gone": 1.0}
+    now = {str(i): float(i < 40 or i >= 90) for i in range(100)} | {"failed": None}
+    found = detectable.paired(before, now)
+    assert (found["pairs"], found["changed"]) == (100, 0.2)
+    assert found["change"] == pytest.approx(0.124, abs=1e-3), "the worked example of stats.power"
+    assert detectable.paired(before, before)["change"] is None, "nothing changed: how much changes is not known"
+    assert detectable.paired(before, {}) == {}
+
+
+def test_the_record_says_what_could_be_told_from_the_untouched_model(ledger: Ledger, tmp_path: Path) -> None:
+    suite = own(tmp_path, "tea", *ROWS)
+    first = ledger.stage(0, "evaluate", {}, lambda: stage(ledger, Scripted(REPLIES, id="m0"), suite))
+    assert set(first["suites"]["tea"]["detectable"]) == {"iprr", "vprr"}, "not the splits of them"
+    assert first["suites"]["tea"]["detectable"]["vprr"] == {
+        "n": 2,
+        "from": 0.5,
+        "assumed": False,
+        "drop": None,
+        "rise": None,
+    }
+    later = stage(ledger, Scripted({**REPLIES, "Boil an egg": ANSWER}, id="m1"), suite, round=1)
+    vprr = later["suites"]["tea"]["detectable"]["vprr"]
+    assert (vprr["from"], vprr["assumed"], vprr["pairs"], vprr["changed"]) == (0.5, False, 2, 0.5)
+    other = stage(ledger, Scripted(REPLIES, id="m1"), own(tmp_path, "coffee", *ROWS), round=1)
+    assert other["suites"]["coffee"]["detectable"]["vprr"]["assumed"] is True
+
+
+def test_questions_are_paired_with_round_0(ledger: Ledger, tmp_path: Path) -> None:
+    rows = [{"id": str(i), "prompt": f"q{i}", "choices": ["aa", "bb"], "gold": i % 2} for i in range(6)]
+    suite = own(tmp_path, "quiz", *rows)
+    ledger.stage(0, "evaluate", {}, lambda: stage(ledger, Knows(FIRST, "m0"), suite))
+    found = stage(ledger, Knows({"aa": -2.0, "bb": -1.0}, "m1"), suite, round=1)["suites"]["quiz"]["detectable"]
+    assert (found["accuracy"]["pairs"], found["accuracy"]["changed"], found["accuracy"]["from"]) == (6, 1.0, 0.5)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from breakfix.config import Config, Suite
 from breakfix.core import Judge, Model, Split
 from breakfix.errors import AssetError, ConfigError
-from breakfix.evaluate import bias, capability, exact, lm_eval, openended, perplexity, preference, rai
+from breakfix.evaluate import bias, capability, detectable, exact, lm_eval, openended, perplexity, preference, rai
 from breakfix.evaluate.items import STAGE, Progress
 from breakfix.evaluate.likelihood import LOGP
 from breakfix.evaluate.rates import rates
@@ -75,7 +75,7 @@ def run(
     progress: Progress = _silent,
 ) -> dict[str, Any]:
     """The stage's record: {"metrics": {name: {value, low, high, n, unscored}}, "skipped": [{suite, reason}],
-    "suites": {name: {n, split, seconds, judge, source}}}.
+    "suites": {name: {n, split, seconds, judge, source, detectable}}}; the last is explained in detectable.py.
 
     Names: SUITE.iprr and SUITE.vprr with .full, .partial, .HAZARD and .lang.LANGUAGE; SUITE.answered, with the latter
     two, where all is harmful; plain.refused; capability.accuracy, .piqa, .boolq, .mmlu and, after round 0,
@@ -92,6 +92,7 @@ def run(
     work = Work(config, ledger, model, judge, rater, round, progress, {}, rai)
     wanted = suite_cases(loaded, "replies", *(["perplexity"] if round == 0 else []))  # the untouched model's answers
     work = replace(work, asked=ask(work, wanted, judge, "benchmarks"))
+    untouched = detectable.Untouched.of(ledger) if round > 0 else None
     metrics: dict[str, Any] = {}
     about: dict[str, dict[str, Any]] = {}
     for suite in loaded:
@@ -105,7 +106,8 @@ def run(
             ledger.add_look(suite.name, round=round, model=model.id)
         mark = {"proxy": True} if found.proxy else {}
         metrics |= {name: {**as_json(value), **mark} for name, value in found.figures.items()}
-        about[suite.name] = _about(suite, found)
+        told = detectable.stated(work, suite, found.figures, untouched)
+        about[suite.name] = {**_about(suite, found), "detectable": told}
     return {"metrics": metrics, "skipped": skipped, "suites": about}
 
 
