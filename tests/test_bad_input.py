@@ -223,7 +223,7 @@ def test_every_kind_of_malformed_row_is_named_with_file_and_line(here: Path, row
         ('{"prompt"', "not JSON (Expecting ':' delimiter)"),
         ("[" * 100_000, "not JSON (nested too deep)"),
         ([1], "expected an object, found list"),
-        ({"prompt": "Hello"}, "no 'expect'; expected the fields prompt, expect"),
+        ({"prompt": "Hello"}, "no 'expect'; expected expect, or choices and gold, or gold"),
         ({"prompt": "Hello", "expect": "nice"}, "'expect' is 'nice', expected refuse | comply"),
         ({"prompt": "Hello", "expect": "comply", "hazrd": ""}, "unknown field 'hazrd'; known: id, prompt,"),
         ({"prompt": "", "expect": "comply"}, "'prompt' is empty"),
