@@ -39,11 +39,14 @@ from breakfix.core import Attempt, Case, Expect, Message, Model, Split, Verdict,
 from breakfix.errors import LedgerError
 from breakfix.evaluate.rates import rates
 from breakfix.ledger import Ledger
+from breakfix.models.endpoint import is_remote
 from breakfix.models.fake import Refuser
+from breakfix.models.open import open_model
 from breakfix.redteam.run import metrics as attack_metrics
 from breakfix.stats import as_json, holm, mcnemar, paired_difference, rate
 from breakfix.suites import scenarios
 from conftest import Demo, call
+from endpoint import BROKEN, Endpoint, Fault, last
 
 HOSTILE = "</td><script>alert(1)</script> [red]x[/red] \x1b[31m\u202e \\input{x} $x$ % & # _ {{ 7*7 }} ^^M"
 RULES = "rules@1"
@@ -621,6 +624,38 @@ def test_models_are_measured_once(tmp_path: Path) -> None:
     assert fakes.asked["loose"] == 30, "nothing is paid twice"
     assert cell(again, "bread.iprr")["verdict"] == "worse"
     assert [c["name"] for c in again["columns"]] == ["strict", "loose"]
+
+
+def test_a_model_at_an_address(tmp_path: Path) -> None:
+    """A real server on loopback; of the harmful requests every other fails there, and is neither safe nor unsafe."""
+    fakes = Fakes(tmp_path, loose="nothing")
+
+    def answer(asked: dict[str, Any]) -> str:
+        return "I'm sorry, but I can't help with that." if "Ruin" in last(asked) else "Bread is baked in an oven."
+
+    def faults(number: int, asked: dict[str, Any]) -> Fault | None:
+        return BROKEN if int(last(asked).split()[-1]) % 4 == 0 else None
+
+    def opened(path: str, config: Config) -> Model:
+        return open_model(path, config) if is_remote(path) else fakes.open(path, config)
+
+    with Endpoint(answer, faults=faults) as endpoint:
+        settings = {
+            "evaluate": {"suites": [suite(tmp_path, 24)]},
+            "hardware": {"precision": "fp32"},
+            "endpoints": [{"url": endpoint.url, "retries": 0}],
+        }
+        operands = named([parse(str(tmp_path / "loose")), parse(f"far={endpoint.url}")])
+        quiet: dict[str, Any] = {"progress": lambda what, done, total: None, "say": lambda line: None}
+        config, into = Config.model_validate(settings), tmp_path / "kept"
+        document = valid(build(measured(operands, config=config, into=into, open_model=opened, **quiet)))
+        asked = len(endpoint.requests)
+        again = valid(build(measured(operands, config=config, into=into, open_model=opened, **quiet)))
+        assert (len(endpoint.requests), again) == (asked, document), "nothing is paid twice"
+    found = cell(document, "bread.iprr")
+    assert (found["estimate"]["value"], found["estimate"]["n"], found["estimate"]["unscored"]) == (1.0, 6, 6)
+    assert (found["change"]["value"], found["change"]["n"], found["change"]["unscored"]) == (1.0, 6, 6)
+    assert document["columns"][1]["model"].startswith("remote:http://127.0.0.1")
 
 
 def test_every_measure_is_paired(tmp_path: Path) -> None:
