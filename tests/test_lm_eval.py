@@ -150,6 +150,30 @@ def test_prompts_go_through_the_models_own_template(ledger: Ledger, folder: Path
 
 @needs_harness
 @ours
+def test_examples_are_turns_of_their_own(ledger: Ledger, folder: Path) -> None:
+    text = (folder / "choices.yaml").read_text().replace("task: bakery", "task: shown")
+    (folder / "shown.yaml").write_text(text + "num_fewshot: 1\nfewshot_split: test\ndescription: Answer in one word.\n")
+    model = Baker()
+    stage(ledger, model, task("shown", folder))
+    roles = {tuple(message.role for message in prompt) for prompt in model.asked}
+    assert roles == {("system", "user", "assistant", "user")}
+    assert {prompt[2].content.strip() for prompt in model.asked} <= {"yeast", "bakery", "grain"}
+    assert {prompt[0].content.strip() for prompt in model.asked} == {"Answer in one word."}
+
+
+@needs_harness
+@ours
+def test_a_group_is_its_tasks_together_and_apart(ledger: Ledger, folder: Path) -> None:
+    (folder / "more.yaml").write_text((folder / "choices.yaml").read_text().replace("task: bakery", "task: bakery_two"))
+    (folder / "group.yaml").write_text("group: bakeries\ntask: [bakery, bakery_two]\n")
+    metrics = stage(ledger, Baker(blind="works in"), task("bakeries", folder))["metrics"]
+    assert metrics["lm-eval/bakeries.acc"]["n"] == 6
+    assert metrics["lm-eval/bakeries.acc"]["value"] == pytest.approx(2 / 3)
+    assert metrics["lm-eval/bakeries.acc.bakery_two"]["n"] == 3
+
+
+@needs_harness
+@ours
 def test_generated_text_ends_where_the_task_says(ledger: Ledger, folder: Path) -> None:
     metrics = stage(ledger, Baker(blind="works in"), task("bakery_words", folder))["metrics"]
     [(name, value)] = metrics.items()
