@@ -472,3 +472,41 @@ def test_open_questions_are_rated_by_the_judges_model_where_one_is_named(tmp_pat
         rater({"evaluate": asked["evaluate"]}) is None
     )  # nobody is named: the suite is skipped, and the record says so
     assert rater({"judges": asked["judges"]}) is None  # nothing to rate: no model is loaded
+
+
+class Unwell(Willing):
+    """Fails on every third question, until it is well."""
+
+    well = False
+
+    def answer(self, prompt: Conversation, sampling: Sampling, seed: int) -> str | Reply:
+        if not self.well and len(self.asked) % 3 == 0:
+            return Reply("", finish="error", error="the endpoint is down")
+        return super().answer(prompt, sampling, seed)
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "redteam"])
+def test_what_the_model_failed_on_is_asked_again_on_request_and_nothing_else_is(
+    stage: str, fixed: Path, tmp_path: Path
+) -> None:
+    world, model, told = World(fixed), Unwell("unwell"), list[str]()
+    with Ledger.open(tmp_path / "run", create=True) as ledger:
+
+        def cycle() -> Cycle:
+            return Cycle(
+                world.config, tmp_path / "run", ledger, say=told.append, open_model=lambda path, settings: model
+            )
+
+        first = cycle().stage(0, stage)
+        failed = [attempt.id for attempt in ledger.attempts(round=0, stage=stage) if attempt.error is not None]
+        answered = {attempt.id: attempt for attempt in ledger.attempts(round=0, stage=stage) if attempt.error is None}
+        assert failed and answered
+        assert f"the model failed on {len(failed)} attempts; `breakfix {stage} run --round 0 --again`" in told[-1]
+        assert cycle().stage(0, stage) == first and told[-1].endswith("done before")
+        model.well, asked = True, len(model.asked)
+        again = cycle().stage(0, stage, again=True)
+        now = {attempt.id: attempt for attempt in ledger.attempts(round=0, stage=stage)}
+        assert all(now[id].error is None for id in failed)
+        assert {id: now[id] for id in answered} == answered
+        assert len(model.asked) - asked <= sum(max(1, len(now[id].verdicts)) for id in failed)
+        assert again != first and cycle().stage(0, stage) == again

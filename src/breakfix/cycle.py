@@ -87,8 +87,12 @@ class Cycle:
                 break
         return record
 
-    def stage(self, round: int, name: str) -> dict[str, Any]:
-        """Make one stage of one round, or read back what it made. Raises LedgerError if an earlier one is missing."""
+    def stage(self, round: int, name: str, *, again: bool = False) -> dict[str, Any]:
+        """Make one stage of one round, or read back what it made. Raises LedgerError if an earlier one is missing.
+
+        `again`: made anew though it is finished, so that attempts on which the model failed are asked for once more
+        (those that succeeded are not).
+        """
         order = STAGES if round else STAGES[2:]
         if name not in order:
             raise ConfigError(f"round {round} has no stage {name!r}; expected one of {', '.join(order)}")
@@ -100,6 +104,10 @@ class Cycle:
         if name == "evaluate":
             self._select(round)
         inputs, make = getattr(self, f"_{name}")(round)
+        if again:
+            self.ledger.add_event(round, "run", f"{name} again", {})
+        if times := sum(1 for _ in self.ledger.events(round, "run", f"{name} again")):
+            inputs = {**inputs, "again": times}
         made = False
 
         def aloud() -> dict[str, Any]:
@@ -111,6 +119,9 @@ class Cycle:
         record = self.ledger.stage(round, name, inputs, aloud)
         if not made:
             self.say(f"round {round}: {name}, done before")
+        elif failed := sum(attempt.error is not None for attempt in self.ledger.attempts(round=round, stage=name)):
+            hint = f"`breakfix {name} {self.run_folder.name} --round {round} --again` asks for them once more"
+            self.say(f"round {round}: the model failed on {failed} attempts; {hint}")
         for bill in filter(None, (getattr(model, "bill", "") for model in self._remote.values() if made)):
             self.say(f"in this run so far: {bill}")
         return record

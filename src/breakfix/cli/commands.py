@@ -105,13 +105,17 @@ _LEVEL = _arg(
     help="what is shown of prompts and replies: public nothing (default), team the first words, full all",
 )
 _GATE = "Exit code: 0 the gate passes, 10 it fails, 11 the rounds no longer improve the model."
+_AGAIN = _arg("--again", action="store_true", help="ask once more for the attempts on which the model failed")
 _STAGES = {
     "curate": "make a round's training data",
     "train": "train a round's model (SFT, then DPO)",
-    "evaluate": "measure a round's model with the benchmarks",
+    "evaluate": "measure a round's model with the benchmarks (`breakfix suites` lists them)",
     "redteam": "attack a round's model",
     "identify": "name a round's weaknesses, and decide the gate",
 }
+
+
+AGAIN = ("evaluate", "redteam")  # stages that ask a model, which may fail
 
 
 def _stage(name: str, what: str) -> Command:
@@ -119,6 +123,7 @@ def _stage(name: str, what: str) -> Command:
         _arg("target", metavar="RUN_OR_CONFIG", type=Path, help="a run's folder, or a config"),
         _arg("--round", metavar="N", type=_natural, required=True, help="0 is the untouched model"),
         _FOLDER,
+        *([_AGAIN] if name in AGAIN else []),
         _JSON,
     )
     more = f"A stage needs those before it. `breakfix run` does all of them in their order: {', '.join(_STAGES)}."
@@ -231,6 +236,7 @@ _ALL = (
             _JSON,
             _arg("--html", metavar="FILE", type=Path, help="write an HTML page there"),
             _arg("--latex", metavar="FILE", type=Path, help="write LaTeX tables there (booktabs)"),
+            _arg("--markdown", metavar="FILE", type=Path, help="write Markdown tables there"),
         ),
         "Rounds of a run are read as it measured them; other models are measured now.",
     ),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from breakfix.cli import output, places
-from breakfix.cli.commands import Arguments
+from breakfix.cli.commands import AGAIN, Arguments
 from breakfix.cli.progress import watching
 
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ def stage(arguments: Arguments) -> int:
     """breakfix curate | train | evaluate | redteam | identify"""
     config, folder = places.read(arguments.target, arguments.run)
     with output.to_stderr(), started(config, folder, data=arguments.command == "curate") as cycle:
-        record = cycle.stage(arguments.round, arguments.command)
+        again = arguments.command in AGAIN and arguments.again
+        record = cycle.stage(arguments.round, arguments.command, again=again)
         write_reports(cycle.ledger, folder)
     if arguments.json:
         output.as_json(record)
