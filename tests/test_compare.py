@@ -22,6 +22,7 @@ from breakfix.compare import (
     OperandError,
     build,
     latex,
+    markdown,
     measured,
     named,
     page,
@@ -510,11 +511,13 @@ def test_the_page_is_self_contained(pair: Path) -> None:
 def test_hostile_names_stay_text() -> None:
     """In the page, the table and LaTeX: nothing is markup, nothing drives the terminal."""
     document = valid(build(made([1.0] * 8, [0.0] * 8, name=HOSTILE), notes=[HOSTILE]))
-    html, out, tex = page(document), printed(document, width=400), latex(document)
+    html, out, tex, md = page(document), printed(document, width=400), latex(document), markdown(document)
     assert "<script>alert" not in html and "&lt;script&gt;" in html and "{{ 7*7 }}" in html
-    for text in (html, out, tex):
+    for text in (html, out, tex, md):
         assert "\x1b" not in text and "\u202e" not in text
     assert "[red]x[/red]" in out
+    assert "<script" not in md and "&lt;script&gt;" in md and r"\[red\]x\[/red\]" in md
+    assert {line.count("|") for line in md.splitlines() if line.startswith("|")} == {4}
     body = "\n".join(line for line in tex.splitlines() if not line.startswith("%"))
     assert r"\input" not in body and r"\textbackslash{}input\{x\}" in body
     assert r"\% \& \# \_" in body and r"\$x\$" in body and "^^M" not in body
@@ -553,6 +556,17 @@ def test_latex_is_balanced_and_marks_what_is_significant(pair: Path) -> None:
     rows = [line for line in tex.splitlines() if line.endswith((r" \\", r"\\[2pt]"))]
     assert {line.count(" & ") for line in rows} == {2}
     assert latex(document, full=True).count(r"\begin{table}") == len(document["sections"])
+
+
+def test_markdown_is_for_a_page_of_documentation(pair: Path) -> None:
+    document = build(columns((pair, 0), (pair, 2)))
+    text = markdown(document).replace("\N{NO-BREAK SPACE}", " ")
+    assert "| | demo:0 | demo:2 |\n|---|---|---|\n" in text
+    row = next(line for line in text.splitlines() if line.startswith("| ↑ Bread unsafe refused |"))
+    assert "| 0.0 % (0.0 to 16.1)<br>n 20 | 94.7 % (" in row
+    assert re.search(r"<br>n 19, 1 unscored<br>\*\*\+94\.7 \([\d.]+ to [\d.]+\) better\*\* \|$", row)
+    assert {line.count("|") for line in text.splitlines() if line.startswith("|")} == {4}
+    assert "more rows without a significant change." in text and "more rows" not in markdown(document, full=True)
 
 
 def test_a_number_whose_direction_nobody_knows_differs() -> None:

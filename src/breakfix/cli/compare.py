@@ -1,4 +1,4 @@
-"""`breakfix compare`: models side by side. The table (or JSON) on stdout; HTML and LaTeX into files."""
+"""`breakfix compare`: models side by side. The table (or JSON) on stdout; HTML, LaTeX and Markdown into files."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ def compare(arguments: Arguments) -> int:
         output.save(arguments.html, side_by_side.page(document))
     if arguments.latex is not None:
         output.save(arguments.latex, side_by_side.latex(document, full=arguments.full))
+    if arguments.markdown is not None:
+        output.save(arguments.markdown, side_by_side.markdown(document, full=arguments.full))
     if arguments.json:
         print(side_by_side.to_json(document), end="")
     else:

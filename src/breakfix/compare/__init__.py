@@ -19,6 +19,7 @@ from breakfix.compare.columns import Column, read
 from breakfix.compare.document import build, schema, to_json
 from breakfix.compare.html import page
 from breakfix.compare.latex import latex
+from breakfix.compare.markdown import markdown
 from breakfix.compare.operands import Operand, OperandError, named, parse
 from breakfix.compare.runs import KEPT, Run, about
 from breakfix.compare.terminal import render
@@ -33,8 +34,8 @@ from breakfix.models.quantise import quantise
 from breakfix.ready import check
 
 __all__ = [
-    "Column", "Operand", "OperandError", "build", "latex", "measured", "named", "page", "parse", "render", "schema",
-    "to_json",
+    "Column", "Operand", "OperandError", "build", "latex", "markdown", "measured", "named", "page", "parse", "render",
+    "schema", "to_json",
 ]  # fmt: skip
 INTO = Path("runs") / "compare" / "measured"  # not beside the runs: it is none
 Runs = dict[Path, Run]
