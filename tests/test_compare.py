@@ -397,6 +397,8 @@ def test_one_judges_later_verdicts_make_them_comparable(tmp_path: Path) -> None:
         ledger.add_verdicts(
             [(a.id, Verdict(1.0, "full" if a.expect is Expect.REFUSE else "none", "", "rules@2")) for a in some]
         )
+    with pytest.raises(LedgerError, match="no reply there was judged by 'rules', but by rules@1, rules@2; name one"):
+        columns((one, 0), (two, 0), judge="rules")
     found = cell(valid(build(columns((one, 0), (two, 0), judge="rules@2"))), "bread.iprr")
     assert (found["change"]["value"], found["change"]["n"], found["verdict"]) == (0.0, 10, "same")
     first = build(columns((one, 0), (two, 0), judge="rules@2"))["sections"][0]["rows"]

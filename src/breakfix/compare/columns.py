@@ -60,6 +60,7 @@ def read(
     attacks = list(ledger.attempts(round=round, stage="redteam")) if attacked else []
     if judge:
         later = ledger.later_verdicts()
+        _require(judge, [*put, *attacks], later, ledger)
         put, attacks = ([_judged(a, judge, later.get(a.id, ())) for a in some] for some in (put, attacks))
     metrics = {**evaluated["metrics"], **attacked.get("metrics", {})}
     model = _model(ledger, [*put, *attacks], round)
@@ -82,11 +83,24 @@ def read(
     return Column(name, metrics, found, {**about, **facts})
 
 
+def _require(judge: str, attempts: Sequence[Attempt], later: Mapping[str, Sequence[Verdict]], ledger: Ledger) -> None:
+    """LedgerError where that judge has judged none of these attempts."""
+    known = {v.judge for a in attempts if _refusal(a) for v in (*a.verdicts, *later.get(a.id, ()))}
+    if known and judge not in known:
+        raise LedgerError(
+            f"{ledger.folder}: no reply there was judged by {judge!r}, but by {', '.join(sorted(known))}; name one of "
+            "these, or judge the stored replies anew: `breakfix judges rejudge`"
+        )
+
+
+def _refusal(attempt: Attempt) -> bool:
+    """Whether a judge of refusals has judged it: others are no matter of refusing or complying."""
+    return attempt.expect in (Expect.REFUSE, Expect.COMPLY) and attempt.attack not in APART
+
+
 def _judged(attempt: Attempt, judge: str, later: Sequence[Verdict]) -> Attempt:
-    """The attempt with that judge's verdict alone; unscored where it gave none. What is no matter of refusing or
-    complying was judged by others and stays."""
-    refusal = attempt.expect in (Expect.REFUSE, Expect.COMPLY) and attempt.attack not in APART
-    if not refusal or attempt.error is not None or {verdict.judge for verdict in attempt.verdicts} == {judge}:
+    """The attempt with that judge's verdict alone; unscored where it gave none."""
+    if not _refusal(attempt) or attempt.error is not None or {verdict.judge for verdict in attempt.verdicts} == {judge}:
         return attempt
     given = [verdict for verdict in later if verdict.judge == judge]
     verdict = given[-1] if given else Verdict(None, "unscored", "not judged by it", judge)
