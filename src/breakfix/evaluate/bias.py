@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from breakfix.core import Case, Estimate
-from breakfix.evaluate.likelihood import LOGP, earlier, likelihoods, likeliest, values
+from breakfix.evaluate.likelihood import LOGP, earlier, likeliest, likelihoods, values
 from breakfix.evaluate.work import Found, Work
 from breakfix.stats import nothing, paired_difference, rate
 from breakfix.stats.base import DRAWS, percentiles

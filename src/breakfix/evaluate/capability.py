@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from breakfix.core import Case, Estimate, Model
 from breakfix.evaluate.items import Progress
-from breakfix.evaluate.likelihood import LOGP, earlier, likelihoods, likeliest, weighed
+from breakfix.evaluate.likelihood import LOGP, earlier, likeliest, likelihoods, weighed
 from breakfix.evaluate.work import Found, Unmeasured, Work
 from breakfix.stats import paired_difference, rate
 from breakfix.suites import Loaded

@@ -1,4 +1,4 @@
-"""A `core.Model` as lm-evaluation-harness sees it. Imported where the harness is installed and a task of it is measured.
+"""A `core.Model` as lm-evaluation-harness sees it. Imported where the harness is installed and a task is measured.
 
 The harness passes prompts as text. Here the text is the turns as JSON, since the model has its own chat template.
 """
