@@ -58,10 +58,13 @@ def read(
     attacked: Json = ledger.finished(round, "redteam") or {}
     put = list(ledger.attempts(round=round, stage="evaluate"))
     attacks = list(ledger.attempts(round=round, stage="redteam")) if attacked else []
+    anew = False  # whether replies are counted by another judge than the record's
     if judge:
         later = ledger.later_verdicts()
         _require(judge, [*put, *attacks], later, ledger)
+        own = [*put, *attacks]
         put, attacks = ([_judged(a, judge, later.get(a.id, ())) for a in some] for some in (put, attacks))
+        anew = any(now is not then for now, then in zip([*put, *attacks], own, strict=True))
     metrics = {**evaluated["metrics"], **attacked.get("metrics", {})}
     model = _model(ledger, [*put, *attacks], round)
 
@@ -69,10 +72,10 @@ def read(
     def by_kind(kind: str) -> Json:
         return recorded(ledger, kind, round=round, model=model)
 
-    found = _suites(ledger, round, evaluated["suites"], put, by_kind, metrics, anew=bool(judge))
+    found = _suites(ledger, round, evaluated["suites"], put, by_kind, metrics, anew=anew)
     broken = _attacks(ledger, attacks, set(held_out))
-    found |= {m: items for m, items in broken.items() if m in metrics and (judge or items.fits(metrics[m]))}
-    if judge:
+    found |= {m: items for m, items in broken.items() if m in metrics and (anew or items.fits(metrics[m]))}
+    if anew:
         metrics |= {m: as_json(_estimate(items)) for m, items in found.items() if items.judges == frozenset([judge])}
     facts = {
         "model": model or "unknown",
