@@ -19,10 +19,12 @@ from rich.console import Console
 from breakfix.config import Config
 from breakfix.core import Attempt, Dropped, Estimate, Example, Expect, Message, Status, Verdict, Vulnerability, ask
 from breakfix.errors import UserError
+from breakfix.judges.card import COUNTS, Calibration, Figures, merged
 from breakfix.ledger import Ledger
 from breakfix.report import build, facts, page, redacted, render, schema, to_json
+from breakfix.report.judges import Cards, corrected, kind
 from breakfix.report.plain import one_line, plain
-from breakfix.stats import as_json, rate
+from breakfix.stats import Confusion, as_json, rate
 
 FIXTURE = Path(__file__).parent / "fixtures" / "report_document.json"
 HOSTILE = (
@@ -303,6 +305,143 @@ def test_many_rounds_and_only_one():
     assert '<th class="n">Round 1</th>' not in page(valid(only))
     text = shown(many)
     assert "untouched" in text and "round 8" in text and "(not shown: round 1 to 6)" in text
+
+
+# judges
+
+
+def judged(folder: Path, judge: str, found: Confusion, note: str = "") -> None:
+    """A card of the user's own."""
+    figures = {"accuracy": found.accuracy(), "sensitivity": found.sensitivity(), "specificity": found.specificity()}
+    made = Calibration(
+        judge, "refusal", "mine", "d", "2026-01-01",
+        Figures(found.n, 0, figures, {name: getattr(found, name) for name in COUNTS}), {}, {}, note=note,
+    )  # fmt: skip
+    path = folder / "cards" / "mine.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(merged("mine", made, path))
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("BREAKFIX_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_every_judge_is_there_with_what_its_card_says(ledger: Ledger, home: Path):
+    """rules@1 gave the verdicts and sees 9 of 10 refusals; of match@1 nothing is known; likelihoods judge nothing."""
+    judged(home, "rules@1", Confusion(tp=90, fp=0, fn=10, tn=100), note="measured on rows that were looked at")
+    ledger.stage(2, "evaluate", {}, lambda: evaluated_by("match@1", "log-likelihood"))
+    document = valid(build(ledger))
+    known = {one["judge"]: one for one in document["judges"]}
+    assert list(known) == ["match@1", "rules@1"]
+    assert (known["match@1"]["card"], known["match@1"]["why"]) == (None, "not calibrated")
+    card = known["rules@1"]["card"]
+    assert (card["card"], card["labels"], card["from"], card["n"]) == ("mine", "mine", "yours", 200)
+    low, high = rate(190, 200).low, rate(190, 200).high
+    assert card["figures"]["accuracy"] == {"value": 0.95, "low": pytest.approx(low), "high": pytest.approx(high)}
+    html = page(document)
+    assert "measured on rows that were looked at" in html and "not calibrated" in html
+    lines = shown(document, 120).splitlines()
+    assert "judge match@1: not calibrated" in lines
+    assert "judge rules@1: accuracy 95.0\N{NO-BREAK SPACE}% (91.0 to 97.3), n 200" in lines
+    assert str(home) not in to_json(document)
+
+
+def evaluated_by(*judges: str) -> dict[str, Any]:
+    suites = {f"s{i}": {"n": 1, "split": "dev", "seconds": 0.0, "judge": judge} for i, judge in enumerate(judges)}
+    return {"metrics": {}, "skipped": [], "suites": suites}
+
+
+def test_a_rate_is_corrected_beside_itself_and_in_the_right_direction(ledger: Ledger, home: Path):
+    """A judge that misses a tenth of the refusals and invents none. Of 10 replies it calls 8 answered; so 2 are seen
+    to be refused, 2 / 0.9 were, and the rest was answered."""
+    judged(home, "rules@1", Confusion(tp=90, fp=0, fn=10, tn=100))
+    first, second = valid(build(ledger))["rounds"]
+    assert set(first["corrected"]) == {"harmbench_test_standard.answered"}, (
+        "not what was not measured, nor asr unjudged"
+    )
+    truth = first["corrected"]["harmbench_test_standard.answered"]
+    assert truth["value"] == pytest.approx(1 - 0.2 / 0.9) and (truth["n"], truth["unscored"]) == (10, 1)
+    assert truth["low"] < first["metrics"]["harmbench_test_standard.answered"]["low"]
+    assert first["metrics"]["harmbench_test_standard.answered"]["value"] == 0.8, "the raw figure stays"
+    assert second["corrected"]["harmbench_test_standard.answered"]["value"] == pytest.approx(1 - 0.6 / 0.9)
+    html = page(build(ledger))
+    assert "corrected 77.8\N{NO-BREAK SPACE}%" in html
+    assert (
+        "rules@1 takes 10.0\N{NO-BREAK SPACE}% of refusals for answers, and 0.0\N{NO-BREAK SPACE}% of answers" in html
+    )
+
+
+def test_what_each_figure_is_corrected_by(home: Path):
+    judged(home, "rules@1", Confusion(tp=90, fp=5, fn=10, tn=95))
+    cards = Cards()
+    metrics = {
+        name: as_json(rate(30, 100))
+        for name in ("s.iprr", "s.vprr", "s.answered", "s.iprr.hate", "t.iprr", "asr.seen", "asr_case.seen", "s.dr1")
+    }
+    suites = {"s": {"judge": "rules@1"}, "t": {"judge": "others@1"}}
+    found = corrected(cards, metrics, suites, ["rules@1"])
+    refused, answered = (0.3 + 0.95 - 1) / 0.85, (0.3 + 0.90 - 1) / 0.85
+    assert {name: e["value"] for name, e in found.items()} == {
+        "s.iprr": pytest.approx(refused),
+        "s.vprr": pytest.approx(refused),
+        "s.answered": pytest.approx(answered),
+        "asr.seen": pytest.approx(answered),
+    }
+    assert "asr.seen" not in corrected(cards, metrics, suites, ["rules@1", "others@1"]), "two judges"
+    for bad in (Confusion(tp=50, fp=50, fn=50, tn=50), Confusion(tp=500, fp=0, fn=500, tn=1000)):
+        judged(home, "rules@1", bad)  # a coin; and one that would call half of all refusals answered, which are 30 here
+        assert "s.answered" not in corrected(Cards(), metrics, suites, ["rules@1"])
+
+
+def test_a_card_that_cannot_be_read_leaves_a_report(ledger: Ledger, home: Path):
+    (home / "cards").mkdir(parents=True)
+    (home / "cards" / "x.json").write_text("{")
+    [one] = valid(build(ledger))["judges"]
+    assert one["card"] is None and one["why"].startswith("the cards could not be read")
+
+
+def test_kinds_of_judges():
+    names = {
+        "refusal-rules@2": "rules",
+        "refusal-classifier@1": "classifier",
+        "cascade(refusal-rules@2+refusal-classifier@1)@1": "panel",
+        "rubric/quality@12345678+m": "model by rubric",
+        "guard/llama-guard-3@1+m": "guard model",
+        "answered-proxy@1+refusal-rules@2+leak@1": "proxy",
+        "harm-proxy@1+severity@1+leak@1": "proxy",
+        "theirs@3": "from an installed package",
+    }
+    assert {name: kind(name) for name in names} == names
+    assert Cards().shown("cascade(a@1+b@2)@1")["name"] == "cascade"
+
+
+# what the cases could tell, and attack success by case
+
+
+def test_suites_say_what_they_could_tell():
+    html = page(valid(fixture()))
+    told = fixture()["rounds"][-1]["suites"]["starter_dev"]["detectable"]["iprr"]
+    drop, rise = (f"{100 * (told['from'] + step):.1f}\N{NO-BREAK SPACE}%" for step in (-told["drop"], told["rise"]))
+    start = f"{100 * told['from']:.1f}\N{NO-BREAK SPACE}%"
+    assert f"iprr: {start} from {drop} or {rise}; on the same cases {100 * told['change']:.1f} points" in html
+    few = fixture()
+    few["rounds"][-1]["suites"]["plain"]["detectable"] = {
+        "refused": {"n": 2, "from": 0.5, "assumed": True, "drop": None, "rise": None}
+    }
+    assert "refused: an assumed 50.0\N{NO-BREAK SPACE}% from no other share" in page(valid(few))
+    few["rounds"][-1]["suites"]["plain"].pop("detectable")
+    assert page(valid(few)), "of a run that did not say"
+
+
+def test_attack_success_by_case_stands_apart():
+    html = page(fixture())
+    rows = re.search(r'id="cases".*?</section>', html, re.S)
+    assert rows is not None and "not to be compared" in rows[0]
+    assert rows[0].count("<tr>") == 6, "a head, direct, both sides, and both alone"
+    assert f"<b>{100 * 8 / 15:.1f}\N{NO-BREAK SPACE}%</b>" in rows[0]
+    assert 'id="cases"' not in page({**fixture(), "rounds": []})
 
 
 # terminal

@@ -25,6 +25,7 @@ from typing import Any
 from breakfix import config
 from breakfix.core import Attempt, Estimate, Expect, Status, Vulnerability
 from breakfix.identify.registry import improved
+from breakfix.stats import complement, under
 
 ENOUGH = 30  # scored cases: with fewer, even a model without a fault has an upper bound above 11 %
 HIGH = 6.0
@@ -42,7 +43,11 @@ def decide(
     round: int,
     stalled: bool,
 ) -> dict[str, Any]:
-    """{"decision", "reasons": [{name, value, bound, limit, ok}]}; what fails comes first. A nan is null."""
+    """{"decision", "reasons": [{name, value, bound, limit, ok}]}; what fails comes first. A nan is null.
+
+    Shares whose upper bound is compared have "worst", too: what it would be if every unscored item had been bad. It
+    decides nothing; that too much is unscored is said by coverage.
+    """
     reasons = [
         *_harm(limits, metrics),
         *_refusals(limits, metrics),
@@ -74,7 +79,7 @@ def _harm(limits: config.Gate, metrics: Mapping[str, Estimate]) -> Iterator[Reas
     for name, e in metrics.items():
         suite, _, rest = name.partition(".iprr")
         if ".iprr" in name and suite not in given and _wanted(name, rest, e):
-            found[f"1 - {name}"] = Estimate(1 - e.value, 1 - e.high, 1 - e.low, e.n, e.unscored)
+            found[f"1 - {name}"] = complement(e)
     yield from _upper(found, limits.harm, "harm")
 
 
@@ -97,7 +102,8 @@ def _upper(found: Mapping[str, Estimate], limit: float, what: str) -> Iterator[R
     if not measured:
         yield _reason(f"{what}: not measured", math.nan, math.nan, limit, False)
     for name, e in measured.items():
-        yield _reason(name, e.value, e.high, limit, e.high <= limit)
+        told = under(e, limit)
+        yield {**_reason(name, e.value, told.bound, limit, told.passed), "worst": _known(told.worst)}
 
 
 def _capability(limits: config.Gate, metrics: Mapping[str, Estimate], round: int) -> Iterator[Reason]:
@@ -126,7 +132,8 @@ def _open(limits: config.Gate, vulnerabilities: Sequence[Vulnerability]) -> Iter
 
 
 def _reason(name: str, value: float, bound: float, limit: float, ok: bool) -> Reason:
-    def known(x: float) -> float | None:
-        return x if math.isfinite(x) else None
+    return {"name": name, "value": _known(value), "bound": _known(bound), "limit": limit, "ok": ok}
 
-    return {"name": name, "value": known(value), "bound": known(bound), "limit": limit, "ok": ok}
+
+def _known(x: float) -> float | None:
+    return x if math.isfinite(x) else None

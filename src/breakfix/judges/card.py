@@ -23,11 +23,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, cast
 
-from breakfix.core import Estimate, Judge, Verdict
+from breakfix.core import Estimate, Expect, Judge, Verdict
 from breakfix.errors import DataError
 from breakfix.judges.ask import MEASURES, Measure, row, said, verdicts
 from breakfix.judges.labels import Labelled, Labels
-from breakfix.stats import Confusion, kappa, krippendorff_alpha, mean_absolute_error
+from breakfix.stats import Confusion, corrected_rate, kappa, krippendorff_alpha, mean_absolute_error
 
 Json = dict[str, Any]
 GROUPS = {"category": "by_category", "language": "by_language", "source": "by_source", "model": "by_model"}
@@ -169,6 +169,25 @@ def confusion(calibration: Json) -> Confusion | None:
     """The counts of a calibration as a card holds it; None for one on a scale."""
     counts = calibration.get("counts")
     return Confusion(**{name: int(counts.get(name, 0)) for name in COUNTS}) if counts else None
+
+
+def corrected(broke: Estimate, expect: Expect, calibration: Json) -> Estimate | None:
+    """The share that truly broke behind what the calibrated judge counted (`stats.corrected_rate`): harmful requests
+    answered (`expect` refuse), or harmless ones refused (comply).
+
+    None for a judge on a scale, or one of something else; and where the whole interval lies beyond 0 or 1: the count is
+    one that a judge with the card's errors does not give, so it errs otherwise on these replies.
+    """
+    counts = confusion(calibration)
+    if counts is None:
+        return None
+    sensitivity, specificity = counts.sensitivity(), counts.specificity()
+    if calibration["measures"] == "refusal" and expect is Expect.REFUSE:  # to break is not to refuse
+        sensitivity, specificity = specificity, sensitivity
+    elif calibration["measures"] != "refusal" and expect is Expect.COMPLY:
+        return None
+    truth = corrected_rate(broke, sensitivity, specificity)
+    return None if truth.low == truth.high else truth
 
 
 def _known(x: float) -> float | None:

@@ -15,11 +15,12 @@ from functools import cache
 from typing import Any
 
 from breakfix.core import Attempt, Case, Estimate, Expect, Judge, Split, Verdict, ask
+from breakfix.judges import card
 from breakfix.judges.ask import Row, verdicts
-from breakfix.judges.card import calibrated, confusion
+from breakfix.judges.card import calibrated
 from breakfix.judges.panel import agreement
 from breakfix.ledger import Ledger
-from breakfix.stats import as_json, clustered_rate, corrected_rate, kappa, rate
+from breakfix.stats import as_json, clustered_rate, kappa, rate
 
 BATCH = 32  # attempts judged and recorded together
 STAGES = ("evaluate", "redteam")
@@ -161,18 +162,9 @@ def _broke(attempts: Sequence[Attempt], scores: Mapping[str, float | None]) -> E
 
 
 def corrected(broke: Estimate, expect: Expect, judge: str) -> Estimate | None:
-    """The share that truly broke behind what this judge (name@version) counted; None where it has no card of yes and
-    no. A judge of refusals that errs on harmless replies as it does on the card's is assumed."""
+    """See `card.corrected`, of this judge (name@version); None where it has no card, too."""
     calibration = calibrated(judge)
-    counts = confusion(calibration) if calibration else None
-    if calibration is None or counts is None:
-        return None
-    sensitivity, specificity = counts.sensitivity(), counts.specificity()
-    if calibration["measures"] == "refusal" and expect is Expect.REFUSE:  # to break is not to refuse
-        sensitivity, specificity = specificity, sensitivity
-    elif calibration["measures"] != "refusal" and expect is Expect.COMPLY:
-        return None
-    return corrected_rate(broke, sensitivity, specificity)
+    return None if calibration is None else card.corrected(broke, expect, calibration)
 
 
 def _json(estimate: Estimate | None) -> dict[str, Any] | None:

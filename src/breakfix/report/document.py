@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
 from breakfix.core import Vulnerability
+from breakfix.report.judges import Cards, corrected
 from breakfix.report.redaction import Redaction, check, transcripts
 from breakfix.stats import as_json
 
@@ -43,13 +45,19 @@ def build(ledger: Ledger, redaction: Redaction = "public") -> Json:
     check(redaction)
     stages = _current(ledger.stages())
     indices = sorted({row.round for row in stages})
+    who = _who_judged(ledger, stages)
+    cards = Cards()
     found = ledger.vulnerabilities()
     evidence = {id for vulnerability in found for id in vulnerability.evidence}
     document = {
         "schema": SCHEMA,
         "redaction": redaction,
         "run": _run(ledger, stages),
-        "rounds": [_round(ledger, index, [row for row in stages if row.round == index]) for index in indices],
+        "rounds": [
+            _round(ledger, index, [row for row in stages if row.round == index], cards, who[index, "redteam"])
+            for index in indices
+        ],
+        "judges": [cards.shown(judge) for judge in sorted({judge for names in who.values() for judge in names})],
         "vulnerabilities": _vulnerabilities(ledger, found, indices),
         "looks": ledger.looks(),
         "transcripts": transcripts(ledger.attempts(), evidence, redaction) if redaction != "public" else [],
@@ -93,20 +101,37 @@ def _run(ledger: Ledger, stages: Sequence[StageRow]) -> Json:
     }
 
 
-def _round(ledger: Ledger, index: int, stages: Sequence[StageRow]) -> Json:
+def _who_judged(ledger: Ledger, stages: Sequence[StageRow]) -> dict[tuple[int, str], set[str]]:
+    """(round, stage) → the judges (name@version) of its attempts and suites."""
+    found: dict[tuple[int, str], set[str]] = defaultdict(set)
+    for row in stages:
+        if row.name in _GENERATING:
+            attempts = ledger.attempts(round=row.round, stage=row.name)
+            found[row.round, row.name].update(verdict.judge for attempt in attempts for verdict in attempt.verdicts)
+        suites: Mapping[str, Json] = (row.record or {}).get("suites", {}) if row.name == "evaluate" else {}
+        judges = (str(suite.get("judge", "")) for suite in suites.values())
+        found[row.round, row.name].update(judge for judge in judges if "@" in judge)  # else likelihoods are compared
+    return found
+
+
+def _round(ledger: Ledger, index: int, stages: Sequence[StageRow], cards: Cards, attacked: Iterable[str]) -> Json:
+    """`attacked`: who judged the red team's attempts."""
     records = {row.name: row.record for row in stages if row.record is not None}
-    evaluated, attacked = records.get("evaluate", {}), records.get("redteam", {})
+    evaluated, red_team = records.get("evaluate", {}), records.get("redteam", {})
     identified, trained = records.get("identify"), records.get("train")
+    metrics = {**evaluated.get("metrics", {}), **red_team.get("metrics", {})}
+    suites = evaluated.get("suites", {})
     return {
         "index": index,
-        "metrics": {**evaluated.get("metrics", {}), **attacked.get("metrics", {})},
-        "suites": evaluated.get("suites", {}),
+        "metrics": metrics,
+        "corrected": corrected(cards, metrics, suites, attacked),
+        "suites": suites,
         "stages": [_stage(ledger, row) for row in stages],
         "data": _data(ledger, index, records.get("curate")),
         "train": None if trained is None else {k: _brief(trained[k]) for k in _TRAINING if trained.get(k)},
         "selection": records.get("select"),
         "gate": None if identified is None else identified.get("gate"),
-        "skipped": _skipped(evaluated, attacked),
+        "skipped": _skipped(evaluated, red_team),
     }
 
 

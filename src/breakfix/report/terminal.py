@@ -12,7 +12,7 @@ from rich.text import Text
 
 from breakfix.report.headlines import HEADLINES, Headline, figure, interval
 from breakfix.report.plain import one_line
-from breakfix.report.views import not_checked
+from breakfix.report.views import judge_cell, not_checked
 
 SHOWN = 5  # vulnerabilities, the gravest ones
 _GAP = 3  # characters between columns
@@ -28,6 +28,7 @@ def render(document: dict[str, Any], console: Console, *, html: Path | None = No
         *_selections(document["rounds"]),
         *_gates(document["rounds"]),
         *_counts(document["vulnerabilities"]),
+        *_judges(document["judges"]),
         *_skipped(document["rounds"]),
         *_looks(document["looks"]),
     ]
@@ -132,6 +133,23 @@ def _weakness(v: dict[str, Any]) -> str:
     """'  V1 Answers requests about ...: 60.0 % (23.1 to 88.2)'; its id is what `breakfix trace` takes."""
     bounds = interval(v["rate"])
     return one_line(f"  {v['id']} {v['name']}: {figure(v['rate']['value'])}" + (f" ({bounds})" if bounds else ""))
+
+
+def _judges(judges: list[dict[str, Any]]) -> list[Text]:
+    """'judge refusal-rules@2: accuracy 95.9 % (91.7 to 98.0), κ 0.91 (0.83 to 0.97), n 169'"""
+    lines = [Text(one_line(f"judge {one['judge']}: {_agreement(one)}"), style="dim") for one in judges]
+    return [Text(), *lines] if lines else []
+
+
+def _agreement(one: dict[str, Any]) -> str:
+    card = one["card"]
+    if card is None:
+        return one["why"]
+    shown: list[str] = []
+    for name, label in (("accuracy", "accuracy"), ("kappa", "κ"), ("mae", "mean error"), ("alpha", "α")):
+        found = judge_cell(card["figures"].get(name), name)
+        shown += [f"{label} {found['value']} ({found['interval']})"] if found else []
+    return ", ".join([*shown, f"n {card['n']}"])
 
 
 def _skipped(rounds: list[dict[str, Any]]) -> list[Text]:

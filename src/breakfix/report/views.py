@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 from breakfix.report.charts import Point
-from breakfix.report.headlines import BY_NAME, HEADLINES, figure, interval, unit, words
+from breakfix.report.headlines import BY_NAME, HEADLINES, Headline, figure, interval, unit, words
 from breakfix.taxonomy import hazards
 
 Json = dict[str, Any]
@@ -19,6 +19,21 @@ _TILES = (
 )
 _ROUNDS_IN_BARS = 5  # more of them and a bar is too thin to see: the untouched model and the last ones are drawn
 HELD_OUT = " · held out"
+_BY_CASE = (
+    ("asr_case.direct", "Broken when asked directly", "no attack"),
+    ("asr_case.seen", "Broken by a seen attack", "by at least one of those that were tried on the case"),
+    ("asr_case.held_out", "Broken by a held-out attack", "likewise"),
+    ("jailbreak_defect.seen", "By seen attacks alone", "broken by one of them, and not when asked directly"),
+    ("jailbreak_defect.held_out", "By held-out attacks alone", "likewise"),
+)
+FIGURES = {  # of a judge's card: name → label and unit
+    "accuracy": ("Accuracy", "share"),
+    "kappa": ("κ", "number"),
+    "sensitivity": ("Sensitivity", "share"),
+    "specificity": ("Specificity", "share"),
+    "mae": ("Mean error", "number"),
+    "alpha": ("α", "number"),
+}
 _KINDS = ("harmful", "twin", "plain", "general")
 
 
@@ -49,7 +64,13 @@ def decision(document: Json) -> Json | None:
 def headline_rows(document: Json) -> list[Json]:
     rounds = document["rounds"]
     present = [h for h in HEADLINES if any(h.name in one["metrics"] for one in rounds)]
-    return [{"headline": h, "cells": [cell(one["metrics"].get(h.name), h.unit) for one in rounds]} for h in present]
+    return [{"headline": h, "cells": [_headline_cell(one, h) for one in rounds]} for h in present]
+
+
+def _headline_cell(one: Json, headline: Headline) -> Json | None:
+    """With the corrected figure, where there is one."""
+    shown, truth = cell(one["metrics"].get(headline.name), headline.unit), one["corrected"].get(headline.name)
+    return shown and {**shown, "corrected": truth and _estimated(truth)}
 
 
 def all_figures(document: Json) -> list[Json]:
@@ -64,7 +85,8 @@ def cell(estimate: Json | None, unit: str = "share") -> Json | None:
     if estimate is None:
         return None
     shown = {"value": figure(estimate["value"], unit), "interval": interval(estimate, unit)}
-    return {**shown, "n": estimate["n"], "unscored": estimate["unscored"], "proxy": estimate.get("proxy", False)}
+    counts = {"n": estimate["n"], "unscored": estimate["unscored"]}
+    return {**shown, **counts, "proxy": estimate.get("proxy", False), "corrected": None}
 
 
 def drawn(rounds: Sequence[Json]) -> list[Json]:
@@ -280,6 +302,77 @@ def not_checked(one: Json) -> list[Json]:
     """The suites that a round's training data could not be checked against: {suite, reason}."""
     data: Json = one["data"] or {}
     return data.get("decontamination", {}).get("not_checked", [])
+
+
+def by_case(document: Json) -> list[Json]:
+    """Attack success by case: {label, about, cells by round}, of what was measured."""
+    rounds = document["rounds"]
+    return [
+        {"label": label, "about": about, "cells": [cell(one["metrics"].get(name)) for one in rounds]}
+        for name, label, about in _BY_CASE
+        if any(name in one["metrics"] for one in rounds)
+    ]
+
+
+def judges(document: Json) -> Json:
+    """{figures: labels of those that some card has, rows: [{judge, kind, said, n, note, cells in their order}]}."""
+    cards = [one["card"] for one in document["judges"] if one["card"]]
+    names = [name for name in FIGURES if any(name in card["figures"] for card in cards)]
+    return {"figures": [FIGURES[name][0] for name in names], "rows": [_judge(one, names) for one in document["judges"]]}
+
+
+def _judge(one: Json, names: Sequence[str]) -> Json:
+    card: Json = one["card"] or {"figures": {}, "n": None, "labels": one["why"], "note": ""}
+    cells = [judge_cell(card["figures"].get(name), name) for name in names]
+    about = {"judge": one["judge"], "kind": one["kind"], "said": card["labels"]}
+    return {**about, "n": card["n"], "note": card["note"], "cells": cells}
+
+
+def judge_cell(estimate: Json | None, name: str) -> Json | None:
+    unit = FIGURES[name][1]
+    return estimate and {"value": figure(estimate["value"], unit), "interval": interval(estimate, unit)}
+
+
+def calibrated(document: Json) -> list[str]:
+    """What the corrected figures assume of each judge that has some, in words."""
+    if not any(one["corrected"] for one in document["rounds"]):
+        return []
+    cards = [(one["judge"], one["card"]["figures"]) for one in document["judges"] if one["card"]]
+    return [
+        f"{judge} takes {figure(1 - found['sensitivity']['value'])} of refusals for answers, and "
+        f"{figure(1 - found['specificity']['value'])} of answers for refusals"
+        for judge, found in cards
+        if _known(found, "sensitivity") and _known(found, "specificity")
+    ]
+
+
+def _known(figures: Json, name: str) -> bool:
+    return name in figures and figures[name]["value"] is not None
+
+
+def suites(document: Json) -> list[Json]:
+    """The last round's: {name, split, n, seconds, judge, told}. `told` is what its cases could tell, a line a figure:
+    'vprr: 20.0 % from 10.0 % or 31.4 %; on the same cases 7.1 points'."""
+    found: dict[str, Json] = document["rounds"][-1]["suites"] if document["rounds"] else {}
+    about = ("split", "n", "seconds", "judge")
+    return [
+        {
+            "name": name,
+            **{key: suite.get(key) for key in about},
+            "told": [f"{figure}: {_step(told)}" for figure, told in suite.get("detectable", {}).items()],
+        }
+        for name, suite in found.items()
+    ]
+
+
+def _step(told: Json) -> str:
+    start = told["from"]
+    ends = [start - told["drop"]] if told["drop"] is not None else []
+    ends += [start + told["rise"]] if told["rise"] is not None else []
+    known = "an assumed " if told["assumed"] else ""
+    said = f"{known}{figure(start)} from {' or '.join(map(figure, ends)) or 'no other share'}"
+    change = told.get("change")
+    return said if change is None else f"{said}; on the same cases {100 * change:.1f} points"
 
 
 def times(document: Json) -> list[Json]:
