@@ -136,7 +136,7 @@ def _weakness(v: dict[str, Any]) -> str:
 
 
 def _judges(judges: list[dict[str, Any]]) -> list[Text]:
-    """'judge refusal-rules@2: accuracy 95.9 % (91.7 to 98.0), κ 0.91 (0.83 to 0.97), n 169'"""
+    """'judge refusal-rules@2: accuracy 95.9 % (91.7 to 98.0), κ 0.91, n 169'"""
     lines = [Text(one_line(f"judge {one['judge']}: {_agreement(one)}"), style="dim") for one in judges]
     return [Text(), *lines] if lines else []
 
@@ -146,9 +146,11 @@ def _agreement(one: dict[str, Any]) -> str:
     if card is None:
         return one["why"]
     shown: list[str] = []
-    for name, label in (("accuracy", "accuracy"), ("kappa", "κ"), ("mae", "mean error"), ("alpha", "α")):
+    for name, label in (("accuracy", "accuracy"), ("mae", "mean error"), ("kappa", "κ"), ("alpha", "α")):
         found = judge_cell(card["figures"].get(name), name)
-        shown += [f"{label} {found['value']} ({found['interval']})"] if found else []
+        if found:
+            bounds = "" if name in ("kappa", "alpha") or not found["interval"] else f" ({found['interval']})"
+            shown.append(f"{label} {found['value']}{bounds}")
     return ", ".join([*shown, f"n {card['n']}"])
 
 
