@@ -60,9 +60,9 @@ class Features:
     vectors: dict[str, Array]
 
     def matrix(self, blocks: Sequence[str]) -> Array:
-        """The blocks side by side. Beside the names of the views and of the fields there is "product": of request and
-        whole, coordinate by coordinate."""
-        return np.concatenate([self._block(name) for name in blocks], axis=1)
+        """The blocks side by side, [n, 0] for none. Beside the names of the views and of the fields there is "product":
+        of request and whole, coordinate by coordinate."""
+        return np.concatenate([np.zeros((len(self.form), 0)), *(self._block(name) for name in blocks)], axis=1)
 
     def widths(self, weights: dict[str, float]) -> list[tuple[int, float]]:
         """(width, weight) of what `matrix` makes of these blocks, as linear.standard takes them."""

@@ -22,9 +22,10 @@ from numpy.typing import NDArray
 from breakfix import assets, safe_answers, starter
 from breakfix.core import Judge, Split, Verdict, digest
 from breakfix.judges import embedding, linear
-from breakfix.judges.ask import MEASURES, row
+from breakfix.judges.ask import MEASURES, row, verdicts
+from breakfix.judges.card import Calibration, compared
 from breakfix.judges.features import Embeds, Features, Pair, features
-from breakfix.judges.labels import Labels
+from breakfix.judges.labels import Labels, load
 
 REFUSALS = ("full", "partial", "none", "off_topic")
 BRIDGES = (
@@ -44,6 +45,13 @@ SAME = {
     "misinformation": "info_integrity",
 }
 SENTENCE = re.compile(r"(?<=[.!?])\s")
+WHOLE = (
+    "the shipped weights; they were fitted on none of these rows, and on none that shares a request or reply with one"
+)
+APART = (
+    "fitted anew for every source, without it, without the severity rows of the same harm, and without any row that "
+    "shares a request or reply with it"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,11 +75,15 @@ class Recipe:
     threshold: float = 0.5
 
 
+SIDES = {"form": 0.3, "rules": 1.0, "relation": 0.5, "head": 2.0, "whole": 3.0, "tail": 1.0, "request": 1.0}
 RECIPES: Mapping[str, Recipe] = {
-    "refusal-classifier": Recipe(1, {"form": 0.3, "relation": 1.0, "head": 3.0, "whole": 2.0, "tail": 1.0}, 0.01),
-    "objective": Recipe(1, {"form": 0.3, "rules": 1.0, "relation": 1.0, "head": 3.0, "whole": 2.0, "tail": 1.0}, 0.01),
-    "severity": Recipe(1, {"form": 0.3, "rules": 1.0, "relation": 1.0, "head": 2.0, "whole": 3.0, "tail": 1.0}, 0.1),
+    "refusal-classifier": Recipe(
+        1, {"rules": 1.0, "form": 0.3, "relation": 1.0, "head": 3.0, "whole": 2.0, "tail": 1.0}, l2=0.01
+    ),
+    "objective": Recipe(1, SIDES, l2=0.1),
+    "severity": Recipe(1, SIDES, l2=0.03),
 }
+BASELINES = {"form alone": {"form": 1.0}, "the rules' label alone": {"rules": 1.0}}
 
 
 class Remembered:
@@ -134,20 +146,14 @@ def _shares(share: float) -> tuple[tuple[str, float], ...]:
     return ("achieved", share), ("not achieved", 1 - share)
 
 
-def as_refusals(rows: Sequence[Known]) -> list[Known]:
-    return [replace(one, told=OWN[str(one.told)]) for one in rows]
+def as_refusals(found: Sequence[Known]) -> list[Known]:
+    return [replace(one, told=OWN[str(one.told)]) for one in found]
 
 
-def as_objective(rows: Sequence[Known]) -> list[Known]:
+def as_objective(found: Sequence[Known]) -> list[Known]:
     """What has a request; where it was asked for, it was achieved."""
     told = {True: "achieved", False: "not achieved"}
-    return [replace(one, told=told[one.told == "achieved"]) for one in rows if one.pair.request]
-
-
-def human(labels: Labels) -> list[Known]:
-    """The rows of people's yes and no."""
-    told = {1.0: "achieved", 0.0: "not achieved"}
-    return [Known(Pair(one.prompt, one.response), told[one.label], one.source) for one in labels.rows]
+    return [replace(one, told=told[one.told == "achieved"]) for one in found if one.pair.request]
 
 
 def severities(labels: Labels) -> list[Known]:
@@ -169,6 +175,18 @@ def apart(rows: Sequence[Known], held_out: Sequence[Pair], sources: Sequence[str
 
 def _plain(text: str) -> str:
     return " ".join(text.lower().split())
+
+
+def rows(name: str) -> list[Known]:
+    """What the judge learns from: nothing of the labels that its card measures it on, but for severity, which has no
+    others. Raises AssetError where a package can't be had."""
+    if name == "refusal-classifier":
+        return as_refusals(own() + uncensorbench())
+    if name == "severity":
+        return severities(load("pyrit-severity", "severity"))
+    measured = load("pyrit-objective", "objective")
+    found = as_objective(own() + uncensorbench()) + graded(load("pyrit-severity", "severity"))
+    return [found[i] for i in apart(found, [Pair(one.prompt, one.response) for one in measured.rows])]
 
 
 # ---- fitting -----------------------------------------------------------------------------------------------------
@@ -227,3 +245,38 @@ def leave_one_source_out(
         asked = [row(pair.request, pair.reply, expect=expect) for pair in held_out]
         given |= dict(zip(at, judge(model).judge(asked)))
     return [given[i] for i in range(len(labels.rows))]
+
+
+def measure(name: str, found: Sequence[Known], embedder: Embeds, *, date: str, command: str) -> list[Calibration]:
+    """How far the judge agrees with people: as `rows` says it is fitted; without the harm of each row's source, where
+    the rows have one; and, under the name "baseline", what form alone and the rules alone reach in the same way."""
+    labels = load(f"pyrit-{name.removesuffix('-classifier')}", name.removesuffix("-classifier"))
+    recipe = RECIPES[name]
+
+    def judge(model: linear.Linear) -> Judge:
+        if name == "objective":
+            return embedding.ObjectiveJudge(model, embedder, _no_severity())
+        return embedding.JUDGES[name](model, embedder)
+
+    def card(given: Sequence[Verdict], called: str, note: str) -> Calibration:
+        return compared(called, labels, given, date=date, note=note, command=command)
+
+    measured: list[Calibration] = []
+    called = f"{name}@{recipe.version}"
+    if name != "severity":
+        model = fit(name, found, embedder)
+        asked = [row(one.prompt, one.response, expect=MEASURES[labels.measure].expect) for one in labels.rows]
+        measured.append(card(verdicts(judge(model), asked), called, WHOLE))
+    if name == "refusal-classifier":
+        return measured
+    measured.insert(0, card(leave_one_source_out(name, labels, found, embedder, recipe, judge), called, APART))
+    for what, blocks in BASELINES.items():
+        given = leave_one_source_out(name, labels, found, embedder, replace(recipe, blocks=blocks), judge)
+        measured.append(card(given, f"baseline: {what}", APART))
+    return measured
+
+
+def _no_severity() -> linear.Linear:
+    """Stands in for the severity judge, which is measured by itself."""
+    nothing = np.zeros((0,))
+    return linear.Linear((), nothing, nothing, np.zeros((0, 1)), np.zeros(1), {"blocks": []})

@@ -30,7 +30,7 @@ class Embedder:
 
     tokens = 4096
 
-    def __init__(self, model: Any, tokenizer: Any, id: str, *, prefix: str = "", longest: int = 256) -> None:
+    def __init__(self, model: Any, tokenizer: Any, id: str, *, prefix: str = "", longest: int = 192) -> None:
         self.model, self.tokenizer, self.id, self.prefix = model.eval(), tokenizer, id, prefix
         self.longest = min(longest, model.config.max_position_embeddings)
         self.size = int(model.config.hidden_size)
@@ -40,7 +40,7 @@ class Embedder:
 
     @classmethod
     def load(
-        cls, path: str | Path, *, prefix: str = PREFIX, threads: int | None = None, longest: int = 256
+        cls, path: str | Path, *, prefix: str = PREFIX, threads: int | None = None, longest: int = 192
     ) -> Embedder:
         """From a folder with tokenizer.json, config.json and safetensors. Raises AssetError in one line."""
         from tokenizers import Tokenizer
