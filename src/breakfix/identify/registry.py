@@ -3,7 +3,7 @@
     opens      a cell of which 10 % or more failed, and two attempts at least
     is fixed   the rate's upper bound is below 10 %; or the rate is below 10 % and significantly lower than in the round
                that opened it (p < 0.05: McNemar's exact test on the same case and attack where most can be paired, else
-               Fisher's exact test)
+               Fisher's exact test; Holm's correction over all open ones that were measured again)
     reopens    a fixed one that would open again
     stays      everything else, above all what was not attacked again
 
@@ -19,7 +19,7 @@ from breakfix.core import Attempt, Status, Vulnerability
 from breakfix.identify.group import CAPABILITY, Cell, Key, Pool, cases, cell, matching
 from breakfix.identify.names import name
 from breakfix.identify.prescribe import rank, severity
-from breakfix.stats import fisher, flips, mcnemar
+from breakfix.stats import fisher, flips, holm, mcnemar
 
 LIMIT = 0.10
 LEAST_FAILURES = 2
@@ -52,17 +52,17 @@ def update(
     earlier round's attempts on dev cases; `compared`: capability suites that were measured against round 0.
     """
     by_key = {found.key: found for found in cells}
+    again = {v.id: by_key.get(key_of(v)) or _again(key_of(v), measured, lessons) for v in known}
+    p = _improvements(known, again, earlier)
     ranks: dict[str, float] = {}
     found: list[Vulnerability] = []
     for v in known:
-        key = key_of(v)
-        if v.kind == CAPABILITY and key not in by_key and v.family in compared:  # measured, and no longer worse
+        now = again[v.id]
+        if v.kind == CAPABILITY and now is None and v.family in compared:  # measured, and no longer worse
             found.append(replace(v, status=Status.FIXED, prescription={}))
             ranks[v.id] = 0.0
             continue
-        now = by_key.get(key) or _again(key, measured, lessons)
-        then = matching(key, earlier(v.first_round)) if now is not None and v.kind != CAPABILITY else []
-        found.append(v if now is None else _after(v, now, then))
+        found.append(v if now is None else _after(v, now, p.get(v.id, 1.0)))
         ranks[v.id] = rank(now) if now is not None else 0.0
     have = {key_of(v) for v in known}
     new = sorted((c for c in cells if c.key not in have and weak(c)), key=rank, reverse=True)
@@ -108,22 +108,35 @@ def _again(key: Key, measured: Sequence[Attempt], lessons: Sequence[Attempt]) ->
     return one if one.rate.n else None
 
 
-def _after(v: Vulnerability, now: Cell, then: Sequence[Attempt]) -> Vulnerability:
+def _improvements(
+    known: Sequence[Vulnerability], again: Mapping[str, Cell | None], earlier: Callable[[int], Sequence[Attempt]]
+) -> dict[str, float]:
+    """Id → p that its rate did not fall, adjusted for how many are open and were measured again: whatever their rates,
+    for to test only those that look better would not be one test in twenty."""
+    p: dict[str, float] = {}
+    for v in known:
+        now = again[v.id]
+        if now is not None and v.status is not Status.FIXED and v.kind != CAPABILITY:
+            p[v.id] = improved(matching(key_of(v), earlier(v.first_round)), now.attempts)
+    return holm(p)
+
+
+def _after(v: Vulnerability, now: Cell, p: float) -> Vulnerability:
     status = v.status
     if status is Status.FIXED:
         status = Status.REOPENED if weak(now) else status
-    elif fixed(now, then):
+    elif fixed(now, p):
         status = Status.FIXED
     evidence = _evidence(now) or v.evidence
     weight = severity(now) if now.failed else v.severity
     return replace(v, status=status, rate=now.rate, evidence=evidence, severity=weight, prescription={})
 
 
-def fixed(now: Cell, then: Sequence[Attempt]) -> bool:
-    """See the top. `then`: the attempts of the round that opened it."""
+def fixed(now: Cell, p: float) -> bool:
+    """See the top. `p`: adjusted, that the rate did not fall since the round that opened it."""
     if now.key.kind == CAPABILITY or now.rate.n == 0 or now.rate.value >= LIMIT:
         return False
-    return now.rate.high < LIMIT or improved(then, now.attempts) < P
+    return now.rate.high < LIMIT or p < P
 
 
 def improved(then: Sequence[Attempt], now: Sequence[Attempt]) -> float:
