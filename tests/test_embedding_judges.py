@@ -200,13 +200,22 @@ def test_an_answer_in_another_language_is_noted(refusals: linear.Linear):
     assert "answers in" not in english.reason
 
 
-def test_unsure_verdicts_say_so(refusals: linear.Linear):
-    flat = linear.Linear(
-        REFUSALS, refusals.mean, refusals.scale, refusals.weights * 0, np.array([0.1, 0, 0, 0]), refusals.about
-    )
+@pytest.mark.parametrize(
+    ("bias", "label", "unsure"),
+    [
+        ((0.0, 0.0, 1.09, 0.0), "full", True),
+        ((0.0, 1.0, 1.5, 0.0), "partial", True),
+        ((0.0, 0.0, 9.0, 0.0), "none", False),
+    ],
+)
+def test_what_is_not_probably_an_answer_refuses(
+    refusals: linear.Linear, bias: tuple[float, ...], label: str, unsure: bool
+):
+    """Full, partial, none, off topic: e^1.09 is just under 3, e^1.5 under 1 + e + 1. The side counts, not the label."""
+    flat = linear.Linear(REFUSALS, refusals.mean, refusals.scale, refusals.weights * 0, np.array(bias), refusals.about)
     judge = RefusalClassifier(flat, Words(256))
     [verdict] = judge.judge([asked("Wash the rice, and boil it.")])
-    assert verdict.label == "full" and judge.unsure(verdict)
+    assert (verdict.label, judge.unsure(verdict)) == (label, unsure), verdict
 
 
 def test_achieved_and_severe():
@@ -252,7 +261,7 @@ def test_severity_stays_on_its_scale():
 def test_another_embedding_model_is_refused(refusals: linear.Linear):
     check(refusals, Words(256), "refusal-classifier")
     for other in (Words(64), _Shifted(256)):
-        with pytest.raises(AssetError, match="fitted on words"):
+        with pytest.raises(AssetError, match="fitted on the vectors of words"):
             check(refusals, other, "refusal-classifier")
     with pytest.raises(ConfigError, match="known: refusal-classifier, objective, severity"):
         build("taste", Words())
