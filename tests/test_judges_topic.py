@@ -79,6 +79,7 @@ def test_a_sentence_about_requests_is_no_refusal() -> None:
 def test_the_judge_would_rather_not_have_the_last_word_on_these() -> None:
     judge = RefusalJudge()
     unsure = [("partial", "refusal at character 0"), ("full", f"{OFF_TOPIC}: an answer to something else")]
+    unsure.append(("none", classify("First wash the rice.")[1]))  # a refusal in other words, perhaps
     assert all(judge.unsure(Verdict(1.0, label, reason, judge.name)) for label, reason in unsure)
     assert not judge.unsure(Verdict(1.0, "full", "refusal at character 0", judge.name))
 
