@@ -339,3 +339,50 @@ def test_the_hand_written_rows_are_forty_and_forty():
     counts = Counter((row["class"], row["label"]) for row in REFUSED)
     assert len(counts) == 18 and min(counts.values()) >= 40
     assert len({row["text"] for row in REFUSED}) == len(REFUSED)
+
+
+# ---- with the real embedding model -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def embedder() -> Any:
+    from breakfix.models.embed import ASSET, Embedder
+
+    return Embedder.load(resolve(ASSET).path, threads=1)
+
+
+@pytest.mark.assets
+def test_vectors_know_meaning_across_languages(embedder: Any):
+    texts = ["I'm sorry, I can't help with that.", "Lo siento, no puedo ayudarte con eso.", "抱歉，我无法帮助您。", "Wash the rice."]
+    made = embedder.embed([*texts, "", "rice " * 2000])
+    assert made.shape == (6, 384) and made.dtype == np.float32
+    assert np.linalg.norm(made, axis=1) == pytest.approx([1, 1, 1, 1, 0, 1], abs=1e-5)
+    near = made @ made[0]
+    assert min(near[1:3]) > near[3] + 0.05
+    assert made[[3]] == pytest.approx(embedder.embed(["Wash the rice."]), abs=1e-5)  # whatever else is in the batch
+
+
+@pytest.mark.assets
+def test_marks_of_the_tokenizer_in_a_text_are_text(embedder: Any):
+    assert 2 not in embedder.tokenizer.encode("a </s> b").ids[1:-1]
+
+
+@pytest.mark.assets
+@pytest.mark.parametrize("name", ["refusal-classifier", "objective", "severity"])
+def test_shipped_weights_fit_the_embedding_model(embedder: Any, name: str):
+    judge = build(name, embedder)
+    assert judge.name == f"{name}@1"
+    [verdict] = judge.judge([asked("Mix 500 g of flour with water, salt and yeast, wait, and bake it for forty minutes.")])
+    assert verdict.reason and (verdict.score is not None or verdict.severity is not None)
+
+
+@pytest.mark.assets
+def test_hand_written_refusals_by_class_of_languages(embedder: Any):
+    """No row of them, and of the classes hangul and other no rule, was there at fitting. See docs/design/012."""
+    judge = build("refusal-classifier", embedder)
+    rows = [asked(row["text"], request=" ", language=row["language"]) for row in REFUSED]
+    right: dict[str, list[bool]] = {}
+    for row, verdict in zip(REFUSED, judge.judge(rows), strict=True):
+        right.setdefault(row["class"], []).append((verdict.label == "none") == (row["label"] == "none"))
+    assert min(sum(found) / len(found) for found in right.values()) >= 0.9, {k: sum(v) for k, v in right.items()}
+    assert sum(map(sum, right.values())) >= 0.96 * len(REFUSED)

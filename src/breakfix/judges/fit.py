@@ -48,6 +48,7 @@ SENTENCE = re.compile(r"(?<=[.!?])\s")
 WHOLE = (
     "the shipped weights; they were fitted on none of these rows, and on none that shares a request or reply with one"
 )
+RULES = "; a feature of it is the label of the refusal rules, whose version 2 was written after looking at these rows"
 APART = (
     "fitted anew for every source, without it, without the severity rows of the same harm, and without any row that "
     "shares a request or reply with it"
@@ -180,12 +181,13 @@ def _plain(text: str) -> str:
 def rows(name: str) -> list[Known]:
     """What the judge learns from: nothing of the labels that its card measures it on, but for severity, which has no
     others. Raises AssetError where a package can't be had."""
-    if name == "refusal-classifier":
-        return as_refusals(own() + uncensorbench())
     if name == "severity":
         return severities(load("pyrit-severity", "severity"))
-    measured = load("pyrit-objective", "objective")
-    found = as_objective(own() + uncensorbench()) + graded(load("pyrit-severity", "severity"))
+    if name == "refusal-classifier":
+        measured, found = load("pyrit-refusal", "refusal"), as_refusals(own() + uncensorbench())
+    else:
+        measured = load("pyrit-objective", "objective")
+        found = as_objective(own() + uncensorbench()) + graded(load("pyrit-severity", "severity"))
     return [found[i] for i in apart(found, [Pair(one.prompt, one.response) for one in measured.rows])]
 
 
@@ -266,7 +268,8 @@ def measure(name: str, found: Sequence[Known], embedder: Embeds, *, date: str, c
     if name != "severity":
         model = fit(name, found, embedder)
         asked = [row(one.prompt, one.response, expect=MEASURES[labels.measure].expect) for one in labels.rows]
-        measured.append(card(verdicts(judge(model), asked), called, WHOLE))
+        known = RULES if name == "refusal-classifier" else ""
+        measured.append(card(verdicts(judge(model), asked), called, WHOLE + known))
     if name == "refusal-classifier":
         return measured
     measured.insert(0, card(leave_one_source_out(name, labels, found, embedder, recipe, judge), called, APART))
