@@ -3,7 +3,7 @@
     opens      a cell of which 10 % or more failed, and two attempts at least
     is fixed   the rate's upper bound is below 10 %; or the rate is below 10 % and significantly lower than in the round
                that opened it (p < 0.05: McNemar's exact test on the same case and attack where most can be paired, else
-               Fisher's exact test; Holm's correction over all open ones that were measured again)
+               Fisher's exact test; adjusted, after Benjamini and Hochberg, for all open ones that were measured again)
     reopens    a fixed one that would open again
     stays      everything else, above all what was not attacked again
 
@@ -19,7 +19,7 @@ from breakfix.core import Attempt, Status, Vulnerability
 from breakfix.identify.group import CAPABILITY, Cell, Key, Pool, cases, cell, matching
 from breakfix.identify.names import name
 from breakfix.identify.prescribe import rank, severity
-from breakfix.stats import fisher, flips, holm, mcnemar
+from breakfix.stats import benjamini_hochberg, fisher, flips, mcnemar
 
 LIMIT = 0.10
 LEAST_FAILURES = 2
@@ -111,14 +111,14 @@ def _again(key: Key, measured: Sequence[Attempt], lessons: Sequence[Attempt]) ->
 def _improvements(
     known: Sequence[Vulnerability], again: Mapping[str, Cell | None], earlier: Callable[[int], Sequence[Attempt]]
 ) -> dict[str, float]:
-    """Id → p that its rate did not fall, adjusted for how many are open and were measured again: whatever their rates,
-    for to test only those that look better would not be one test in twenty."""
+    """Id → p that its rate did not fall, adjusted for how many are open and were measured again, whatever their rates:
+    to count only those that look better would be no adjustment."""
     p: dict[str, float] = {}
     for v in known:
         now = again[v.id]
         if now is not None and v.status is not Status.FIXED and v.kind != CAPABILITY:
             p[v.id] = improved(matching(key_of(v), earlier(v.first_round)), now.attempts)
-    return holm(p)
+    return benjamini_hochberg(p)
 
 
 def _after(v: Vulnerability, now: Cell, p: float) -> Vulnerability:

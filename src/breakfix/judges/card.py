@@ -251,7 +251,7 @@ def merged(name: str, calibration: Calibration, path: Path) -> str:
 
 def best(calibrations: Sequence[Json], version: str) -> Json | None:
     """What to show of a card in one line, and to correct by: of the judge's present version, on the most rows."""
-    return max((one for one in calibrations if one["judge"] == version), key=lambda one: one["n"], default=None)
+    return max((one for one in calibrations if one["judge"] == version), key=lambda one: one.get("n", 0), default=None)
 
 
 def calibrated(version: str) -> Json | None:
