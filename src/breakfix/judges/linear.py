@@ -52,6 +52,7 @@ class Linear:
         tensors = {"mean": self.mean, "scale": self.scale, "weights": self.weights, "bias": self.bias}
         header = {"judge": json.dumps({"labels": self.labels, "about": self.about}, sort_keys=True)}
         save_file({name: np.ascontiguousarray(t, np.float32) for name, t in tensors.items()}, str(path), header)
+        path.chmod(0o644)
 
 
 def load(path: Path) -> Linear:
