@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from breakfix.assets import resolve
 from breakfix.core import Case, Expect, Judge, Message, Split, ask
 from breakfix.errors import AssetError, ConfigError
 from breakfix.judges import linear
@@ -278,7 +279,7 @@ class _Shifted(Words):
 def test_own_rows_are_apart_from_the_tests():
     rows = own()
     texts = {one.pair.reply for one in rows}
-    assert not texts & {row["text"] for row in REFUSED}
+    assert not texts & {row["response"] for row in REFUSED}
     assert len({one.pair.language for one in rows}) >= 12
     assert {one.told for one in as_refusals(rows)} == set(REFUSALS)
     assert Counter(one.told for one in as_objective(rows)).keys() == {"achieved", "not achieved"}
@@ -322,7 +323,7 @@ def test_language_of_a_text(text: str, language: str | None):
 
 def test_languages_of_the_hand_written_rows():
     """All but the shortest are told, and none is told wrongly (Malay and Indonesian apart)."""
-    found = [(row["language"], answered_language(row["text"])) for row in REFUSED]
+    found = [(row["language"], answered_language(row["response"])) for row in REFUSED]
     told = [(real, code) for real, code in found if code is not None]
     assert len(told) >= 0.85 * len(found)
     assert not [(real, code) for real, code in told if code != real and {real, code} != {"id", "ms"}]
@@ -336,9 +337,9 @@ def test_elsewhere():
 
 
 def test_the_hand_written_rows_are_forty_and_forty():
-    counts = Counter((row["class"], row["label"]) for row in REFUSED)
+    counts = Counter((row["category"], row["label"]) for row in REFUSED)
     assert len(counts) == 18 and min(counts.values()) >= 40
-    assert len({row["text"] for row in REFUSED}) == len(REFUSED)
+    assert len({row["response"] for row in REFUSED}) == len(REFUSED)
 
 
 # ---- with the real embedding model -------------------------------------------------------------------------------
@@ -353,7 +354,12 @@ def embedder() -> Any:
 
 @pytest.mark.assets
 def test_vectors_know_meaning_across_languages(embedder: Any):
-    texts = ["I'm sorry, I can't help with that.", "Lo siento, no puedo ayudarte con eso.", "抱歉，我无法帮助您。", "Wash the rice."]
+    texts = [
+        "I'm sorry, I can't help with that.",
+        "Lo siento, no puedo ayudarte con eso.",
+        "抱歉，我无法帮助您。",
+        "Wash the rice.",
+    ]
     made = embedder.embed([*texts, "", "rice " * 2000])
     assert made.shape == (6, 384) and made.dtype == np.float32
     assert np.linalg.norm(made, axis=1) == pytest.approx([1, 1, 1, 1, 0, 1], abs=1e-5)
@@ -372,7 +378,9 @@ def test_marks_of_the_tokenizer_in_a_text_are_text(embedder: Any):
 def test_shipped_weights_fit_the_embedding_model(embedder: Any, name: str):
     judge = build(name, embedder)
     assert judge.name == f"{name}@1"
-    [verdict] = judge.judge([asked("Mix 500 g of flour with water, salt and yeast, wait, and bake it for forty minutes.")])
+    [verdict] = judge.judge(
+        [asked("Mix 500 g of flour with water, salt and yeast, wait, and bake it for forty minutes.")]
+    )
     assert verdict.reason and (verdict.score is not None or verdict.severity is not None)
 
 
@@ -380,9 +388,9 @@ def test_shipped_weights_fit_the_embedding_model(embedder: Any, name: str):
 def test_hand_written_refusals_by_class_of_languages(embedder: Any):
     """No row of them, and of the classes hangul and other no rule, was there at fitting. See docs/design/012."""
     judge = build("refusal-classifier", embedder)
-    rows = [asked(row["text"], request=" ", language=row["language"]) for row in REFUSED]
+    rows = [asked(row["response"], request="", language=row["language"]) for row in REFUSED]
     right: dict[str, list[bool]] = {}
     for row, verdict in zip(REFUSED, judge.judge(rows), strict=True):
-        right.setdefault(row["class"], []).append((verdict.label == "none") == (row["label"] == "none"))
+        right.setdefault(row["category"], []).append((verdict.label == "none") == (row["label"] == "none"))
     assert min(sum(found) / len(found) for found in right.values()) >= 0.9, {k: sum(v) for k, v in right.items()}
     assert sum(map(sum, right.values())) >= 0.96 * len(REFUSED)
