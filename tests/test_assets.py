@@ -78,7 +78,9 @@ def test_every_asset_is_pinned_and_says_what_it_may_be_used_for(name: str):
 
 
 def test_no_asset_without_a_licence_may_be_trained_on():
-    assert not [a.name for a in catalogue().values() if a.licence == "unknown" and a.use in ("train", "model", "embedding")]
+    assert not [
+        a.name for a in catalogue().values() if a.licence == "unknown" and a.use in ("train", "model", "embedding")
+    ]
 
 
 # ---- package -----------------------------------------------------------------------------------------------------

@@ -203,7 +203,7 @@ def test_every_attack_and_judge_has_its_row_in_papers() -> None:
 
 def test_every_package_that_is_imported_is_declared_and_none_is_for_nothing() -> None:
     """Some are wanted by others only where we use them: TRL trains by accelerate. lm_eval comes with an extra."""
-    by_others = {"accelerate", "safetensors", "tokenizers"}
+    by_others = {"accelerate"}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {re.split(r"[><=\[;]", line)[0] for line in project["dependencies"]}
     owners = packages_distributions()

@@ -285,14 +285,15 @@ class Cycle:
         }
 
         def make() -> dict[str, Any]:
-            self.say(f"round {round}: evaluate, {len(found)} candidates")
-            return choose.run(
+            self.say(f"round {round}: select, of {' and '.join(found)}")
+            chosen = choose.run(
                 self.config, self.ledger, self.judge, round=round, open_model=self.model, candidates=found,
                 progress=self.progress,
             )  # fmt: skip
+            self.say(f"round {round}: {chosen['selected']} goes on")
+            return chosen
 
-        chosen = self.ledger.stage(round, "select", inputs, make)
-        self.say(f"round {round}: of {', '.join(found)}: {chosen['selected']}")
+        self.ledger.stage(round, "select", inputs, make)
 
     # -- models ----------------------------------------------------------------------------------------------------
 
