@@ -2,6 +2,10 @@
 
 For those who work on breakfix: it writes into the package (data/judges, data/cards). Needs the assets
 multilingual-e5-small, uncensorbench and pyrit-*; about ten minutes on two cores.
+
+    NAME ...             these judges alone
+    --measure            leave the weights and cards that are there
+    --languages LABELS   only this: the refusal classifier on labelled replies, fitted without the language of each
 """
 
 from __future__ import annotations
@@ -16,13 +20,19 @@ from typing import Any
 from breakfix.cycle import open_embedder
 from breakfix.errors import UserError
 from breakfix.judges import card, fit
+from breakfix.judges.labels import load
 
 COMMAND = "python -m breakfix.cli.fit_judges"
 FIGURES = ("accuracy", "kappa", "sensitivity", "specificity", "mae", "alpha")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Names of judges, none for all. `--measure` leaves the weights and cards that are there."""
+    """The exit code."""
+    today = datetime.now(UTC).date().isoformat()
+    if arguments[:1] == ["--languages"]:
+        found, labels = fit.rows("refusal-classifier"), load(arguments[1], "refusal")
+        show(fit.leave_one_language_out(labels, found, fit.Remembered(open_embedder()), today))
+        return 0
     names = [name for name in arguments if name != "--measure"] or list(fit.RECIPES)
     if unknown := [name for name in names if name not in fit.RECIPES]:
         print(f"no judge {unknown[0]!r} on embeddings; known: {', '.join(fit.RECIPES)}", file=sys.stderr)
@@ -35,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
             model = fit.fit(name, rows, embedder)
             model.save(data / "judges" / f"{name}.safetensors")
             print(f"{name}: fitted on {len(rows)} rows ({model.about['rows']})")
-        for measured in fit.measure(name, rows, embedder, date=datetime.now(UTC).date().isoformat(), command=COMMAND):
+        for measured in fit.measure(name, rows, embedder, date=today, command=COMMAND):
             show(measured)
             if "--measure" not in arguments and not measured.judge.startswith("baseline"):
                 path = data / "cards" / f"{name}.json"

@@ -249,6 +249,21 @@ def leave_one_source_out(
     return [given[i] for i in range(len(labels.rows))]
 
 
+def leave_one_language_out(labels: Labels, found: Sequence[Known], embedder: Embeds, date: str) -> Calibration:
+    """The refusal classifier on replies in languages of which it learnt nothing."""
+    made = features([one.pair for one in found], embedder)
+    given: dict[int, Verdict] = {}
+    for language in sorted({one.language for one in labels.rows}):
+        at = [i for i, one in enumerate(labels.rows) if one.language == language]
+        kept = [i for i, one in enumerate(found) if one.pair.language != language]
+        recipe = RECIPES["refusal-classifier"]
+        model = fitted("refusal-classifier", [found[i] for i in kept], made.take(kept), embedder, recipe)
+        asked = [row(labels.rows[i].prompt, labels.rows[i].response, language=language) for i in at]
+        given |= dict(zip(at, embedding.RefusalClassifier(model, embedder).judge(asked)))
+    verdicts = [given[i] for i in range(len(labels.rows))]
+    return compared("refusal-classifier without the language", labels, verdicts, date=date)
+
+
 def measure(name: str, found: Sequence[Known], embedder: Embeds, *, date: str, command: str) -> list[Calibration]:
     """How far the judge agrees with people: as `rows` says it is fitted; without the harm of each row's source, where
     the rows have one; and, under the name "baseline", what form alone and the rules alone reach in the same way."""
