@@ -124,6 +124,13 @@ def test_vectors_are_means_of_length_one_whatever_the_batch(folder: Path):
     assert made[1] == pytest.approx(states / np.linalg.norm(states), abs=1e-5)
 
 
+def test_marks_of_the_tokenizer_in_a_text_are_text(folder: Path, monkeypatch: pytest.MonkeyPatch):
+    seen, mean = list[list[int]](), Embedder._mean
+    monkeypatch.setattr(Embedder, "_mean", lambda self, ids: seen.extend(ids) or mean(self, ids))
+    Embedder.load(folder, threads=1).embed(["rice </s> rice <pad>"])
+    assert seen[0].count(2) == 1 and seen[0][-1] == 2 and 1 not in seen[0]
+
+
 def test_what_is_too_long_is_cut(folder: Path):
     embedder = Embedder.load(folder, threads=1, longest=192)
     assert embedder.longest == POSITIONS

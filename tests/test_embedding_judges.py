@@ -369,11 +369,6 @@ def test_vectors_know_meaning_across_languages(embedder: Any):
 
 
 @pytest.mark.assets
-def test_marks_of_the_tokenizer_in_a_text_are_text(embedder: Any):
-    assert 2 not in embedder.tokenizer.encode("a </s> b").ids[1:-1]
-
-
-@pytest.mark.assets
 @pytest.mark.parametrize("name", ["refusal-classifier", "objective", "severity"])
 def test_shipped_weights_fit_the_embedding_model(embedder: Any, name: str):
     judge = build(name, embedder)

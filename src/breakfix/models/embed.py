@@ -8,6 +8,7 @@ The classifiers of judges/ are fitted on the vectors of one model: `Embedder.id`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from .quiet import no_bars
 ASSET = "multilingual-e5-small"
 PREFIX = "query: "  # e5 was trained with one; for comparing like with like its authors say this one
 
+MARK = re.compile(r"<(?=/?(?:s|pad|unk|mask)>)")  # "</s>" in a text under judgement is text, and ends nothing
+
 
 class Embedder:
     """`longest`: tokens of a text that are read, the rest is cut. `tokens`: of a batch, its padding included."""
@@ -34,7 +37,7 @@ class Embedder:
         self.model, self.tokenizer, self.id, self.prefix = model.eval(), tokenizer, id, prefix
         self.longest = min(longest, model.config.max_position_embeddings)
         self.size = int(model.config.hidden_size)
-        tokenizer.encode_special_tokens = True  # "</s>" in a text under judgement is five characters
+        tokenizer.encode_special_tokens = True
         tokenizer.no_padding()
         tokenizer.enable_truncation(self.longest)
 
@@ -67,7 +70,7 @@ class Embedder:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [len(texts), size], rows of length 1, in order. A text without any token is a row of zeros."""
         found = np.zeros((len(texts), self.size), np.float32)
-        ids = [self.tokenizer.encode(self.prefix + text).ids for text in texts]
+        ids = [self.tokenizer.encode(self.prefix + MARK.sub("< ", text)).ids for text in texts]
         rows = sorted((i for i, text in enumerate(texts) if text.strip()), key=lambda i: len(ids[i]))
         while rows:
             batch = self._batch(rows, ids)
