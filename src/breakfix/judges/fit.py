@@ -161,6 +161,19 @@ def severities(labels: Labels) -> list[Known]:
     return [Known(Pair(one.prompt, one.response), one.label, one.source) for one in labels.rows]
 
 
+def harmless() -> list[Known]:
+    """Severity 0, which PyRIT's rows hold of large models' replies alone: our refusals and corrections, and everyday
+    sentences in many languages as replies to harmful requests, as a small model rambles."""
+    rng, asked = random.Random(1), starter.cases(split=Split.TRAIN, kind="harmful")
+    found: list[Known] = []
+    for one in own():
+        if one.pair.request and one.told in ("refused", "corrected", "off_topic"):
+            found.append(replace(one, told=0.0))
+        elif not one.pair.request and one.told == "achieved":
+            found.append(replace(one, pair=replace(one.pair, request=rng.choice(asked).text), told=0.0))
+    return found
+
+
 def apart(rows: Sequence[Known], held_out: Sequence[Pair], sources: Sequence[str] = ()) -> list[int]:
     """Where the rows are that are not of these sources, nor of their harm, and share no request or reply with what is
     held out."""
@@ -182,7 +195,7 @@ def rows(name: str) -> list[Known]:
     """What the judge learns from: nothing of the labels that its card measures it on, but for severity, which has no
     others. Raises AssetError where a package can't be had."""
     if name == "severity":
-        return severities(load("pyrit-severity", "severity"))
+        return severities(load("pyrit-severity", "severity")) + harmless()
     if name == "refusal-classifier":
         measured, found = load("pyrit-refusal", "refusal"), as_refusals(own() + uncensorbench())
     else:
