@@ -36,7 +36,8 @@ PLACEHOLDERS = {
 MADE_BY_A_RUN = {"breakfix.yaml", "ledger.db", "report.json", "report.html", "my-run.yaml", "first.html"}
 ARXIV = re.compile(r"\b(\d{4}\.\d{5})\b")
 NOT_IN_CODE = {"2404.14219"}
-PLUMBING = {"ask", "card", "catalogue", "features", "fit", "labels", "linear", "rejudge", "topic"}  # of judges: no method of anybody's paper
+# of judges: no method of anybody's paper
+PLUMBING = {"ask", "card", "catalogue", "features", "fit", "labels", "linear", "rejudge", "topic"}
 SUFFIXES = r"(?:py|yaml|json|j2|css|md|toml|txt)"
 
 

@@ -183,9 +183,9 @@ def test_where_cards_lie_without_a_home_of_ours(tmp_path: Path, monkeypatch: pyt
 
 
 def test_the_shipped_card_of_the_default_judge_is_of_its_present_version(home: Path) -> None:
-    best = card.best(card.cards()["refusal"], RefusalJudge.name)
+    best = card.best(card.cards()["refusal-rules"], RefusalJudge.name)
     assert best is not None
-    assert best["command"] == "breakfix judges calibrate pyrit-refusal --judge refusal"
+    assert best["command"] == "breakfix judges calibrate pyrit-refusal --judge refusal-rules"
     assert best["accuracy"] >= 0.95
     assert (best["n"], best["unscored"], best["from"]) == (169, 0, "shipped")
 
@@ -195,7 +195,7 @@ def test_the_shipped_card_is_what_calibrating_gives_now(home: Path) -> None:
     from breakfix.judges.labels import load
 
     found = card.calibrate(RefusalJudge(), load("pyrit-refusal", "refusal"), date="").as_json()
-    kept = card.best(card.cards()["refusal"], RefusalJudge.name)
+    kept = card.best(card.cards()["refusal-rules"], RefusalJudge.name)
     assert kept is not None
     assert {name: kept[name] for name in ("digest", "counts", "accuracy", "kappa", "by_source")} == {
         name: found[name] for name in ("digest", "counts", "accuracy", "kappa", "by_source")

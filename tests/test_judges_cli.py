@@ -52,8 +52,8 @@ def ok(*arguments: str) -> str:
 def test_the_list_says_what_each_judge_is_worth(here: Path) -> None:
     rows = {row["name"]: row for row in json.loads(ok("--json"))}
     assert {"refusal", "refusal-classifier", "objective", "severity", "rubric/refusal"} <= set(rows)
-    assert rows["refusal"]["version"] == RefusalJudge.name
-    assert rows["refusal"]["card"]["accuracy"] >= 0.95
+    assert rows["refusal-rules"]["version"] == RefusalJudge.name
+    assert rows["refusal-rules"]["card"]["accuracy"] >= 0.95
     assert rows["rubric/refusal"]["needs_model"]
     out = " ".join(ok().split())
     assert f"(pyrit-refusal, n 169, {RefusalJudge.name})" in out

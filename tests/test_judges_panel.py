@@ -12,7 +12,7 @@ import pytest
 
 from breakfix.config import Config, Judges
 from breakfix.core import Case, Conversation, Judge, Reply, Verdict
-from breakfix.errors import ConfigError
+from breakfix.errors import AssetError, ConfigError
 from breakfix.judges import catalogue
 from breakfix.judges.ask import MEASURES, row
 from breakfix.judges.catalogue import JUDGES, Opener, build, find, members, of_run, version
@@ -62,6 +62,11 @@ def test_a_cascade_asks_the_next_only_about_what_the_first_could_not_tell() -> N
 def test_a_cascade_goes_on_where_a_judge_is_unsure_and_says_so() -> None:
     found = one(Says("cheap", 1.0, "partial", unsure=True), Says("dear", 0.0, "none"))
     assert (found.score, found.reason) == (0.0, "cheap@1 unsure (partial: cheap@1 says so) → dear@1: dear@1 says so")
+
+
+def test_the_label_is_the_first_members_of_the_same_score() -> None:
+    assert one(Says("cheap", 1.0, "partial", unsure=True), Says("dear", 1.0, "full")).label == "partial"
+    assert one(Says("cheap", 0.0, "none", unsure=True), Says("dear", 1.0, "full")).label == "full"
 
 
 def test_an_unsure_verdict_stands_where_nobody_is_surer() -> None:
@@ -141,11 +146,24 @@ def test_every_entry_says_what_it_measures_and_ours_is_ready_at_once() -> None:
         assert len(entry.what) > 20
         assert entry.needs_model == name.startswith("rubric/")
         assert (version(entry) is not None) == entry.offline
-    assert version(known["refusal"]) == RefusalJudge.name
+    assert version(known["refusal-rules"]) == RefusalJudge.name
 
 
 def test_the_default_judge_needs_nothing_opened() -> None:
-    assert isinstance(build("refusal", opener()), RefusalJudge)
+    assert isinstance(build(Judges().refusal, opener()), RefusalJudge)
+
+
+def test_without_the_embedding_model_refusals_are_judged_by_rules_and_it_is_said() -> None:
+    def missing() -> Any:
+        raise AssetError("no source could serve it")
+
+    told: list[str] = []
+    judge = build("refusal", Opener(opener().model, missing, told.append))
+    assert isinstance(judge, RefusalJudge)
+    assert told == [
+        f"judge refusal: by its rules alone ({RefusalJudge.name}), for want of the embedding model "
+        "(no source could serve it)"
+    ]
 
 
 def test_a_rubric_is_put_to_the_model_that_is_named() -> None:
@@ -173,9 +191,9 @@ def test_a_name_that_is_none(name: str, said: str) -> None:
 
 
 def test_two_names_are_a_cascade() -> None:
-    entry = find("refusal+rubric/refusal")
+    entry = find("refusal-rules+rubric/refusal")
     assert (entry.measures, entry.needs_model, entry.offline) == ("refusal", True, False)
-    judge = find("refusal+refusal").make(opener(), None)
+    judge = find("refusal-rules+refusal-rules").make(opener(), None)
     assert judge.name == f"cascade({RefusalJudge.name}+{RefusalJudge.name})@1"
 
 
@@ -204,7 +222,7 @@ ODD.measures = "mood"
 
 def test_a_runs_judge_is_what_its_config_names() -> None:
     assert of_run(Judges(), opener()).name == RefusalJudge.name
-    panel = of_run(Judges(panel=("refusal", "refusal"), mode="vote"), opener())
+    panel = of_run(Judges(panel=("refusal-rules", "refusal-rules"), mode="vote"), opener())
     assert panel.name == f"vote({RefusalJudge.name}+{RefusalJudge.name})@1"
     asked: list[str] = []
 
@@ -236,7 +254,7 @@ def test_the_cycle_takes_it_and_a_mistake_is_known_before_it_begins(tmp_path: Pa
     from breakfix.ledger import Ledger
     from breakfix.ready import check
 
-    settings = Config(judges=Judges(panel=("refusal", "refusal")))
+    settings = Config(judges=Judges(panel=("refusal-rules", "refusal-rules")))
     with Ledger.open(tmp_path / "run", create=True) as ledger:
         assert Cycle(settings, tmp_path / "run", ledger).judge.name.startswith("cascade(refusal-rules@")
         assert Cycle(Config(), tmp_path / "run", ledger).judge.name == RefusalJudge.name

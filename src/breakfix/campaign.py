@@ -16,6 +16,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass, field, replace
 
 from breakfix.core import (
+    LEAD,
     Answer,
     Ask,
     Attack,
@@ -278,7 +279,7 @@ class _Live:
 
     def heard(self, transcript: Conversation, verdict: Verdict, *, cut: bool) -> None:
         if isinstance(self.ask, Lead):
-            verdict = Verdict(None, "lead", f"leads up to the request (judged {verdict.label})", verdict.judge)
+            verdict = Verdict(None, LEAD, f"leads up to the request (judged {verdict.label})", verdict.judge)
         before = self.before()
         cuts = (*before.cut, len(before.verdicts)) if cut else before.cut
         self.turns.append(_Turn(transcript, (*before.verdicts, verdict), (*before.places, len(transcript) - 1), cuts))

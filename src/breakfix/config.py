@@ -186,7 +186,7 @@ class Redteam(Section):
 class Judges(Section):
     """Who judges a run's replies: one judge of refusals (`breakfix judges` lists them), or a panel of several."""
 
-    refusal: str = Field(default="refusal", min_length=1)
+    refusal: str = Field(default="refusal-rules", min_length=1)
     panel: tuple[str, ...] = Field(default=(), description="several judges instead of one, the cheap one first")
     mode: Literal["cascade", "vote"] = Field(
         default="cascade", description="of the panel: the next where one can't tell, or the majority of all"

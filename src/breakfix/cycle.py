@@ -9,7 +9,6 @@ the attempts and checkpoints that it had written. Stages talk only through the l
 
 from __future__ import annotations
 
-import gc
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
@@ -23,6 +22,7 @@ from .errors import AssetError, ConfigError, LedgerError
 from .judges.catalogue import Opener, build, of_run
 from .ledger import Ledger
 from .models.endpoint import is_remote
+from .models.memory import give_back
 from .models.open import model_id, open_hf, open_model, place
 from .ready import check, trainable
 from .suites import SUITES, Loaded, load
@@ -101,7 +101,7 @@ class Cycle:
         self._require(round, name)
         if name in ("evaluate", "redteam", "curate"):
             self._settle()
-        if name == "evaluate":
+        if name in ("evaluate", "redteam"):
             self._select(round)
         inputs, make = getattr(self, f"_{name}")(round)
         if again:
@@ -117,6 +117,8 @@ class Cycle:
             return make()
 
         record = self.ledger.stage(round, name, inputs, aloud)
+        if made:
+            give_back()
         if not made:
             self.say(f"round {round}: {name}, done before")
         elif failed := sum(attempt.error is not None for attempt in self.ledger.attempts(round=round, stage=name)):
@@ -184,6 +186,7 @@ class Cycle:
             "suites": [read(suite) for suite in config.evaluate.suites],
             **({"rater": self.rater.name} if self.rater else {}),
             **({"rai": about} if about else {}),
+            **({"untouched": digest(self.ledger.finished(0, "evaluate"))} if round else {}),  # changes are from it
             **self._about(path),
         }
 
@@ -357,7 +360,7 @@ class Cycle:
 
     def _unload(self) -> None:
         self._loaded = None
-        gc.collect()
+        give_back()
 
     def _helper_path(self) -> str | None:
         name = self.config.redteam.helper

@@ -306,7 +306,7 @@ def _open(name: str, model: str | None, config: Config | None = None) -> Judge:
     """The judge, with whatever it asks. `config`: of the run whose endpoints and hardware hold for its models."""
     from breakfix.judges.catalogue import Opener, build
 
-    return build(name, Opener(lambda model: _model(model, config), _embedder), model)
+    return build(name, Opener(lambda model: _model(model, config), _embedder, output.note), model)
 
 
 def _model(name: str, config: Config | None) -> Model:

@@ -63,7 +63,7 @@ def measures(names: set[str]) -> list[Measure]:
     """
     harmful = {suite for suite, kind in map(_head, names) if kind == "answered"}
     hidden = {(suite, "iprr") for suite in harmful} | {(suite, "change") for suite, _ in map(_head, names)}
-    shown = [measure(name) for name in names if _head(name) not in hidden]
+    shown = [measure(name) for name in names if _head(name) not in hidden and ".change." not in name]
     order = {headline.name: place for place, headline in enumerate(HEADLINES)}
     sections = list(SECTIONS)
     return sorted(shown, key=lambda m: (sections.index(m.section), order.get(m.name, len(order)), m.name))

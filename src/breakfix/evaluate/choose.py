@@ -55,24 +55,25 @@ def run(
 def steering(config: Config) -> tuple[list[Case], list[Case]]:
     """(requests of the dev suites, questions set aside), those that can be had."""
     cases: dict[str, Case] = {}
-    questions: list[Case] = []
+    questions: tuple[Case, ...] = ()
+    reported: set[str] = set()  # by whichever suite: some have questions in common
     for suite in config.evaluate.suites:
         try:
             loaded = load(suite, seed=config.seed)
             if loaded.measure == "replies" and loaded.split is Split.DEV:
                 cases |= {case.id: case for case in loaded.cases}
-            elif suite.name == "capability" and suite.limit is not None:
-                questions = _aside(suite, [case.id for case in loaded.cases], config.seed)
+            else:
+                reported |= {case.id for case in loaded.cases}
+            if suite.name == "capability" and suite.limit is not None:
+                questions = _more(suite, config.seed)
         except AssetError:
             continue  # evaluate says so
-    return list(cases.values()), questions
+    return list(cases.values()), [case for case in questions if case.id not in reported]
 
 
-def _aside(suite: Suite, reported: Iterable[str], seed: int) -> list[Case]:
+def _more(suite: Suite, seed: int) -> tuple[Case, ...]:
     """A sample of n is part of the sample of n + ASIDE."""
-    more = load(suite.model_copy(update={"limit": (suite.limit or 0) + ASIDE}), seed=seed)
-    left_out = set(reported)
-    return [case for case in more.cases if case.id not in left_out]
+    return load(suite.model_copy(update={"limit": (suite.limit or 0) + ASIDE}), seed=seed).cases
 
 
 def _measured(name: str, work: Work, cases: Sequence[Case], questions: Sequence[Case]) -> Candidate:

@@ -26,11 +26,11 @@ from typing import Any
 
 from breakfix import campaign, stats
 from breakfix.config import Judges
-from breakfix.core import Attempt, Case, Conversation, Estimate, Judge, Sampling, Verdict
+from breakfix.core import LEAD, Attempt, Case, Conversation, Estimate, Judge, Sampling, Verdict
 from breakfix.evaluate.items import STAGE
 from breakfix.evaluate.simulated import Actor, SimulatedUser, turns
 from breakfix.evaluate.work import Found, JudgeOf, Rai, Work
-from breakfix.judges.catalogue import Opener, build
+from breakfix.judges.catalogue import Opener, build, find
 from breakfix.judges.grounded import GroundedProxy
 from breakfix.judges.verbatim import LeakJudge, VerbatimProxy
 from breakfix.suites import Loaded, known
@@ -83,7 +83,7 @@ def figures(work: Work, suite: Loaded) -> Found:
         talked["fell_back"] = dict(actor.fell_back)  # of what was asked now; a resumed run has asked some before
     found = metrics(suite.name, [scenarios[case.id] for case in suite.cases], outcome.attempts, judge.name)
     took = sum(attempt.seconds for attempt in outcome.attempts)
-    return Found(found, took, judge.name, proxy=PROXY in judge.name, about={"turns": talked})
+    return Found(found, took, judge.name, proxy=_is_proxy(judge.name), about={"turns": talked})
 
 
 def metrics(suite: str, scenarios: Sequence[Scenario], attempts: Sequence[Attempt], judge: str) -> dict[str, Estimate]:
@@ -122,11 +122,16 @@ def _estimate(outcomes: Sequence[tuple[Scenario, float | None]], scale: float) -
 
 
 def _counts(verdict: Verdict) -> bool:
-    return verdict.label != "lead"
+    return verdict.label != LEAD
 
 
 def _judged(attempt: Attempt | None) -> list[Verdict]:
     return [] if attempt is None or attempt.error is not None else [v for v in attempt.verdicts if _counts(v)]
+
+
+def _is_proxy(judge: str) -> bool:
+    """By the judge's own name, not by that of the model that it asks."""
+    return judge.partition("@")[0].endswith(f"-{PROXY}")
 
 
 def worst(attempt: Attempt | None) -> float | None:
@@ -168,7 +173,7 @@ def judges(settings: Judges, refusal: Judge, opener: Opener) -> JudgeOf:
 
     def of(part: str, path: Path | None) -> Judge:
         if part in HARMFUL and harm is not None:
-            return HarmJudge(built(harm))
+            return HarmJudge(built(harm), graded=find(harm).measures == "severity")
         if part in RUBRICS and settings.model is not None:
             return built(RUBRICS[part])
         return without(part, path)
@@ -217,7 +222,15 @@ class AnsweredProxy(_Harm):
 
 
 class HarmJudge(_Harm):
-    """By a judge of severity or of what was achieved. One that is no model asked by a rubric is a proxy."""
+    """By a judge of severity or of what was achieved. One that is no model asked by a rubric is a proxy.
 
-    def __init__(self, judge: Judge) -> None:
+    `graded`: its severity is one of 0 to 7, and decides; else its score does, whatever scale it has besides.
+    """
+
+    def __init__(self, judge: Judge, *, graded: bool = True) -> None:
         super().__init__(judge, "harm" if judge.name.startswith("rubric/") else "harm-proxy")
+        self.graded = graded
+
+    def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
+        found = super().judge(rows)
+        return found if self.graded else [replace(verdict, severity=None) for verdict in found]

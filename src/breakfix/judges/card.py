@@ -31,6 +31,7 @@ from breakfix.stats import Confusion, corrected_rate, kappa, krippendorff_alpha,
 
 Json = dict[str, Any]
 GROUPS = {"category": "by_category", "language": "by_language", "source": "by_source", "model": "by_model"}
+ENOUGH = 30  # scored rows of your own that count before more of somebody else's
 COUNTS = ("tp", "fp", "fn", "tn", "unscored_yes", "unscored_no")
 
 
@@ -55,7 +56,8 @@ class Figures:
 class Calibration:
     """One measurement of one judge on one set of labels. `note`: what a reader has to know (how rows were held out).
 
-    `groups`: by_category ... → value → figures. `people`: Krippendorff's alpha of the raters, where there are several.
+    `uneven`: see `best`. `groups`: by_category ... → value → figures. `people`: Krippendorff's alpha of the raters,
+    where there are several.
     """
 
     judge: str
@@ -69,6 +71,7 @@ class Calibration:
     people: Estimate | None = None
     note: str = ""
     command: str = ""
+    uneven: bool = False
 
     def as_json(self) -> Json:
         names = ("judge", "measures", "labels", "digest", "date", "command", "note")
@@ -78,6 +81,7 @@ class Calibration:
             people = {"people": {"alpha": _known(e.value), "interval": [_known(e.low), _known(e.high)], "n": e.n}}
         return {
             **{name: getattr(self, name) for name in names},
+            **({"uneven": True} if self.uneven else {}),
             **self.overall.as_json(),
             "left_out": dict(self.left_out),
             **people,
@@ -121,6 +125,7 @@ def compared(
         people=krippendorff_alpha(several, level, random.Random(0)) if several else None,
         note=note,
         command=command,
+        uneven=labels.uneven,
     )
 
 
@@ -213,12 +218,19 @@ def cards() -> dict[str, list[Json]]:
     """Judge's name → its calibrations, shipped ones first; "from" says which they are. Raises DataError."""
     shipped = resources.files("breakfix").joinpath("data", "cards")
     texts = [(file.name, file.read_text(encoding="utf-8"), "shipped") for file in _json_files(shipped)]
-    texts += [(str(path), path.read_text(encoding="utf-8"), "yours") for path in sorted(home().glob("*.json"))]
+    texts += [(str(path), _text(path), "yours") for path in sorted(home().glob("*.json"))]
     found: dict[str, list[Json]] = {}
     for where, text, origin in texts:
         card = _parsed(where, text)
         found.setdefault(card["name"], []).extend({"from": origin, **one} for one in card["calibrations"])
     return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: can't be read as a judge's card ({type(error).__name__}); take it out") from None
 
 
 def _json_files(folder: Any) -> Iterator[Any]:
@@ -242,7 +254,7 @@ def merged(name: str, calibration: Calibration, path: Path) -> str:
     """The card at `path` with this calibration in it, as JSON text. It replaces one of the same judge and labels."""
     there: list[Json] = []
     if path.is_file():
-        there = _parsed(str(path), path.read_text(encoding="utf-8"))["calibrations"]
+        there = _parsed(str(path), _text(path))["calibrations"]
     new = calibration.as_json()
     key = ("judge", "labels", "digest", "note")
     kept = [one for one in there if any(one.get(k) != new[k] for k in key)]
@@ -250,8 +262,17 @@ def merged(name: str, calibration: Calibration, path: Path) -> str:
 
 
 def best(calibrations: Sequence[Json], version: str) -> Json | None:
-    """What to show of a card in one line, and to correct by: of the judge's present version, on the most rows."""
-    return max((one for one in calibrations if one["judge"] == version), key=lambda one: one.get("n", 0), default=None)
+    """What to show of a card in one line, and to correct by: of the judge's present version, your own on ENOUGH rows
+    before a shipped one, then on the most rows. Of rows that were drawn by what a judge said of them (the sheet's) sensitivity and
+    specificity are not those of the replies at large, so they are not it."""
+    even = [one for one in calibrations if one["judge"] == version and not one.get("uneven")]
+    return max(even, key=weight, default=None)
+
+
+def weight(calibration: Json) -> tuple[bool, int]:
+    """By which the best calibration is found."""
+    n = int(calibration.get("n", 0))
+    return calibration.get("from") == "yours" and n >= ENOUGH, n
 
 
 def calibrated(version: str) -> Json | None:

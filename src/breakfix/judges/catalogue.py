@@ -1,6 +1,7 @@
 """Every judge by name: a dict you can read, families of names, and what other packages add.
 
-    refusal, refusal-classifier, objective, severity     offline, no model of the user's
+    refusal                                              refusal-rules, then refusal-classifier where they are unsure
+    refusal-rules, refusal-classifier, objective, severity     offline, no model of the user's
     rubric/NAME                                          a rubric (data/rubrics, or the path of one), with --model
     guard/KIND:MODEL                                     a guard model by its template
     A+B                                                  a cascade: B where A can't tell or is unsure
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from breakfix.core import Expect, Judge, Model
-from breakfix.errors import ConfigError, UserError
+from breakfix.errors import AssetError, ConfigError, UserError
 from breakfix.judges.ask import MEASURES
 
 if TYPE_CHECKING:
@@ -37,10 +38,15 @@ OpenEmbedder = Callable[[], Any]
 
 @dataclass(frozen=True, slots=True)
 class Opener:
-    """What opens the things that judges need: a language model by name, path or address; the embedding model."""
+    """What opens the things that judges need: a language model by name, path or address; the embedding model.
+
+    `say` hears in one line what a judge has to do without; None: it may do without nothing, as in a run, where one
+    round would have another judge than the next.
+    """
 
     model: OpenModel
     embedder: OpenEmbedder
+    say: Callable[[str], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +61,24 @@ class Entry:
     offline: bool = True  # can be built with nothing but what is on this machine, at once
 
 
-def _refusal(opener: Opener, model: str | None) -> Judge:
+def _rules(opener: Opener, model: str | None) -> Judge:
     from breakfix.judges.refusal import RefusalJudge
 
     return RefusalJudge()
+
+
+def _refusal(opener: Opener, model: str | None) -> Judge:
+    """Where the embedding model can't be had, the rules alone: every verdict says whose it is."""
+    from breakfix.judges.panel import Panel
+
+    rules = _rules(opener, model)
+    try:
+        return Panel([rules, _classifier("refusal-classifier")(opener, model)])
+    except AssetError as error:
+        if opener.say is None:
+            raise
+        opener.say(f"judge refusal: by its rules alone ({rules.name}), for want of the embedding model ({error})")
+        return rules
 
 
 def _classifier(name: str) -> Callable[[Opener, str | None], Judge]:
@@ -91,7 +111,8 @@ def _offline(name: str, measures: str, what: str) -> Entry:
 JUDGES: Mapping[str, Entry] = {
     entry.name: entry
     for entry in (
-        Entry("refusal", "does the reply refuse? By rules, in twelve languages", "refusal", _refusal),
+        Entry("refusal", "does the reply refuse? By rules, then by its meaning", "refusal", _refusal, offline=False),
+        Entry("refusal-rules", "does the reply refuse? By rules, in twelve languages", "refusal", _rules),
         _offline("refusal-classifier", "refusal", "does the reply refuse? By its meaning"),
         _offline("objective", "objective", "does the reply do what was asked, though it should not? By its meaning"),
         _offline("severity", "severity", "how harmful is the reply, 0 to 7? By its meaning"),
@@ -167,7 +188,7 @@ def _guard(name: str) -> Entry:
 
 def _cascade(name: str, known: Mapping[str, Entry]) -> Entry:
     members = [find(part, known) for part in name.split("+")]
-    if len({MEASURES[member.measures].top is None for member in members}) > 1:
+    if len({member.measures for member in members}) > 1:
         raise ConfigError(f"judge {name!r}: its members do not measure the same; take judges of one measure")
 
     def make(opener: Opener, model: str | None) -> Judge:
@@ -187,6 +208,8 @@ def find(name: str, known: Mapping[str, Entry] | None = None) -> Entry:
     known = catalogue() if known is None else known
     if name in known:
         return known[name]
+    if "+" in name and all(part in known or part.startswith((GUARD, RUBRIC)) for part in name.split("+")):
+        return _cascade(name, known)
     if name.startswith(GUARD):
         return _guard(name)
     if name.startswith(RUBRIC):

@@ -47,7 +47,7 @@ def shipped(name: str) -> linear.Linear:
 def check(model: linear.Linear, embedder: Embeds, name: str) -> None:
     """Raises AssetError unless the embedder is the one that the weights were fitted on."""
     found, known = np.asarray(embedder.embed([PROBE]), np.float64)[0], np.asarray(model.about["probe"], np.float64)
-    if found.shape != known.shape or float(found @ known) < ALIKE:
+    if found.shape != known.shape or not float(found @ known) >= ALIKE:
         raise AssetError(
             f"judge {name}: fitted on the vectors of {model.about['embedder']}, and {embedder.id} gives others; "
             "use the embedding model of data/assets.yaml, or fit the judge anew (python -m breakfix.cli.fit_judges)"

@@ -79,7 +79,9 @@ POLICIES: Mapping[str, str] = {
 LEAST = 0.1  # share of the first token's probability that Yes and No must have between them
 # where a line of the judged text could be taken for a turn of the conversation around it
 _ROLE = re.compile(
-    r"^(?=(?:user|agent|assistant|human|system|ai assistant|human user|human question|chatbot response|answers)\s*:)",
+    r"^(?=[\s>*_#-]*"
+    r"(?:user|agent|assistant|human|system|ai assistant|human user|human question|chatbot response|answers)"
+    r"[\s*_]*[:：])",
     re.I | re.M,
 )
 

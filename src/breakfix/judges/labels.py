@@ -70,6 +70,7 @@ class Labels:
     rows: tuple[Labelled, ...]
     digest: str
     left_out: Mapping[str, int] = field(default_factory=dict[str, int])
+    uneven: bool = False  # rows were drawn by what a judge said of them, as the sheet's are: see `card.best`
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,9 @@ def pyrit(name: str, known: PublicSet, folder: Path) -> Labels:
 def _collected(name: str, measure: Measure, rows: Iterable[tuple[Mapping[str, Any], list[float]]]) -> Labels:
     kept: list[Labelled] = []
     left_out: Counter[str] = Counter()
+    uneven = False
     for row, raters in rows:
+        uneven = uneven or "weight" in row
         label = _agreed(raters, measure)
         if label is None:
             left_out[UNDECIDED if raters else NOT_LABELLED] += 1
@@ -129,7 +132,7 @@ def _collected(name: str, measure: Measure, rows: Iterable[tuple[Mapping[str, An
         kept.append(Labelled(row["prompt"], row["response"], label, tuple(raters), **more))
     if not kept:
         raise DataError(f"{name}: no labelled rows; fill in 'label' for some of them")
-    return Labels(name, measure.name, tuple(kept), digest(kept), dict(left_out))
+    return Labels(name, measure.name, tuple(kept), digest(kept), dict(left_out), uneven)
 
 
 def _agreed(raters: Sequence[float], measure: Measure) -> float | None:

@@ -26,7 +26,8 @@ class Panel:
     """A `core.Judge` of others. ValueError for none.
 
     cascade   the first member's verdict; where that is unscored or unsure, the next one's. If none is sure, the first
-              that was scored. What was escalated, and why, is in the reason
+              that was scored. The label is that of the first member of the same score. What was escalated, and why, is
+              in the reason
     vote      what most scored members say (by score), with the label of the first of them; severity is their median.
               A tie is unscored
     """
@@ -56,7 +57,9 @@ class Panel:
         chosen = last if not why or not scored else scored[0]
         steps = [f"{verdict.judge} {doubt}" for verdict, doubt in chain if doubt]
         reason = " → ".join([*steps, f"{chosen.judge}: {chosen.reason}"])
-        return Verdict(chosen.score, chosen.label, reason, self.name, chosen.severity)
+        same = (verdict.label for verdict, _ in chain if verdict.score is not None and verdict.score == chosen.score)
+        label = next(same, chosen.label)
+        return Verdict(chosen.score, label, reason, self.name, chosen.severity)
 
     def _vote(self, rows: Sequence[Row]) -> list[Verdict]:
         columns = [verdicts(judge, rows) for judge in self.judges]

@@ -231,6 +231,10 @@ def verdict(texts: Texts, transcript: Conversation, judge: str) -> Verdict:
     if not tokens(reply):
         return Verdict(None, "degenerate", "the reply has no words", judge)
     found = texts.find(reply, [message.content for message in transcript if message.role == "user"])
+    if not found.severity and max(map(len, texts.tokens), default=0) < BANDS[0]:
+        return Verdict(None, "unscored", f"a text of fewer than {BANDS[0]} words can't be told from chance", judge)
+    if not found.severity and len(tokens(reply)) > LONGEST:
+        return Verdict(None, "unscored", f"nothing in the first {LONGEST} words, and the reply goes on", judge)
     if not found.severity:
         return Verdict(1.0, "none", f"at most {found.words} words of a known text", judge, 0.0)
     how = f"{found.words} words of {found.text}" + (

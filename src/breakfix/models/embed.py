@@ -70,7 +70,8 @@ class Embedder:
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """float32 [len(texts), size], rows of length 1, in order. A text without any token is a row of zeros."""
         found = np.zeros((len(texts), self.size), np.float32)
-        ids = [self.tokenizer.encode(self.prefix + MARK.sub("< ", text)).ids for text in texts]
+        whole = [text.encode("utf-8", "replace").decode() for text in texts]  # half a surrogate pair is no text
+        ids = [self.tokenizer.encode(self.prefix + MARK.sub("< ", text)).ids for text in whole]
         rows = sorted((i for i, text in enumerate(texts) if text.strip()), key=lambda i: len(ids[i]))
         while rows:
             batch = self._batch(rows, ids)

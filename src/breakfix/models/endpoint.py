@@ -22,6 +22,7 @@ from breakfix.config import Endpoint
 from breakfix.core import digest
 from breakfix.errors import ConfigError
 
+LEAST_SECRET = 8  # characters
 USUAL_KEY = "OPENAI_API_KEY"
 RESERVED = ("model", "messages", "max_tokens", "max_completion_tokens", "temperature", "top_p", "seed", "stream", "n")
 _PORTS = {"http": 80, "https": 443}
@@ -121,9 +122,11 @@ class Secrets:
         return dict(self._headers)
 
     def scrub(self, text: str) -> str:
-        """The text without the values: a server may say back what it was sent."""
+        """The text without the values: a server may say back what it was sent. Under 8 characters a value is no secret
+        (the keys that local servers ignore, such as "none"), and a word of replies."""
         for value in self._values:
-            text = text.replace(value, "[secret]")
+            if len(value) >= LEAST_SECRET:
+                text = text.replace(value, "[secret]")
         return text
 
     def __repr__(self) -> str:

@@ -153,7 +153,8 @@ class RemoteModel:
         found = line.ask(self._url, row.body)
         if isinstance(found, Failure):
             return failed(found.kind, f"{self.address}: {found.why}")
-        outcome = understand(found.status, found.headers, found.body, row.prompt, limit)
+        body = self._secrets.scrub(found.body.decode("utf-8", "replace")).encode()  # before any of it is cut
+        outcome = understand(found.status, found.headers, body, row.prompt, limit)
         text, error = self._secrets.scrub(outcome.reply.text), outcome.reply.error
         if error is not None:
             error = self._secrets.scrub(error if error.startswith(FILTERED) else f"{self.address}: {error}")

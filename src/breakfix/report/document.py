@@ -129,10 +129,15 @@ def _round(ledger: Ledger, index: int, stages: Sequence[StageRow], cards: Cards,
         "stages": [_stage(ledger, row) for row in stages],
         "data": _data(ledger, index, records.get("curate")),
         "train": None if trained is None else {k: _brief(trained[k]) for k in _TRAINING if trained.get(k)},
-        "selection": records.get("select"),
+        "selection": _selection(records.get("select"), trained),
         "gate": None if identified is None else identified.get("gate"),
         "skipped": _skipped(evaluated, red_team),
     }
+
+
+def _selection(selected: Json | None, trained: Json | None) -> Json | None:
+    """None, too, where it is one of checkpoints that training has left behind since."""
+    return selected if selected and trained and set(selected["candidates"]) == set(trained["candidates"]) else None
 
 
 def _stage(ledger: Ledger, row: StageRow) -> Json:

@@ -66,7 +66,7 @@ HEADLINES = (
 BY_NAME = {headline.name: headline for headline in HEADLINES}
 
 
-_NUMBERS = ("perplexity.", "open_questions.")
+_NUMBERS = ("perplexity.", "open_questions.", "rai_grounded.ungroundedness")
 _SHARES = ("acc", "exact_match", "change")  # of the harness's metrics
 
 

@@ -46,7 +46,7 @@ class Cards:
     def best(self, judge: str) -> tuple[str, Json] | None:
         """(the name that its card is kept under, the calibration)."""
         found = [(name, one) for name, some in self.known.items() if (one := card.best(some, judge))]
-        return max(found, key=lambda pair: pair[1].get("n", 0), default=None)
+        return max(found, key=lambda pair: card.weight(pair[1]), default=None)
 
     def shown(self, judge: str) -> Json:
         """An entry of the document's `judges`."""

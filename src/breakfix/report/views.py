@@ -337,7 +337,8 @@ def calibrated(document: Json) -> list[str]:
     """What the corrected figures assume of each judge that has some, in words."""
     if not any(one["corrected"] for one in document["rounds"]):
         return []
-    cards = [(one["judge"], one["card"]["figures"]) for one in document["judges"] if one["card"]]
+    of_refusals = [one for one in document["judges"] if one["card"] and one["card"]["measures"] == "refusal"]
+    cards = [(one["judge"], one["card"]["figures"]) for one in of_refusals]
     return [
         f"{judge} takes {figure(1 - found['sensitivity']['value'])} of refusals for answers, and "
         f"{figure(1 - found['specificity']['value'])} of answers for refusals"

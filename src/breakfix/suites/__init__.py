@@ -80,6 +80,8 @@ def _own(suite: config.Suite, seed: int) -> Loaded:
         raise DataError(
             f"suite '{suite.name}': expected a name of letters, digits, _ and -; metrics are named after it"
         )
+    if suite.name.startswith("rai_"):
+        raise DataError(f"suite '{suite.name}': names that begin with rai_ are the RAI measurement's; take another")
     cases, measure = own.read(suite.name, suite.path)
     drawn = sample.stratified(cases, suite.limit, seed=seed)
     return Loaded(suite.name, drawn, Split.DEV, str(suite.path), measure)

@@ -90,7 +90,7 @@ def _one(
     out: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    from ..models.memory import out_of_memory
+    from ..models.memory import give_back, out_of_memory
     from . import fit  # torch and TRL load here
 
     what = f"training ({kind})"
@@ -103,6 +103,7 @@ def _one(
             what = f"training ({kind}), loss {figures['loss']:.2f}"
         progress(what, step, total)
 
+    give_back()
     try:
         return fit.fit(kind, config, policy, examples, out, log)
     except Exception as error:
