@@ -263,8 +263,8 @@ def merged(name: str, calibration: Calibration, path: Path) -> str:
 
 def best(calibrations: Sequence[Json], version: str) -> Json | None:
     """What to show of a card in one line, and to correct by: of the judge's present version, your own on ENOUGH rows
-    before a shipped one, then on the most rows. Of rows that were drawn by what a judge said of them (the sheet's) sensitivity and
-    specificity are not those of the replies at large, so they are not it."""
+    before a shipped one, then on the most rows. Of rows that were drawn by what a judge said of them (the sheet's)
+    sensitivity and specificity are not those of the replies at large, so they are not it."""
     even = [one for one in calibrations if one["judge"] == version and not one.get("uneven")]
     return max(even, key=weight, default=None)
 
