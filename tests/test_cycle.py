@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import re
 import shutil
 from collections import Counter
@@ -501,7 +502,8 @@ def test_what_the_model_failed_on_is_asked_again_on_request_and_nothing_else_is(
         failed = [attempt.id for attempt in ledger.attempts(round=0, stage=stage) if attempt.error is not None]
         answered = {attempt.id: attempt for attempt in ledger.attempts(round=0, stage=stage) if attempt.error is None}
         assert failed and answered
-        assert f"the model failed on {len(failed)} attempts; `breakfix {stage} run --round 0 --again`" in told[-1]
+        command = f"breakfix {stage} {os.path.relpath(tmp_path / 'run')} --round 0 --again"
+        assert f"the model failed on {len(failed)} attempts; `{command}`" in told[-1]
         assert cycle().stage(0, stage) == first and told[-1].endswith("done before")
         model.well, asked = True, len(model.asked)
         again = cycle().stage(0, stage, again=True)

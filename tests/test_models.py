@@ -314,3 +314,20 @@ def test_other_families_decode_as_transformers_does(name: str, folder: Path) -> 
     one = HFModel(net, tiny.tokenizer(), name, batch=2)
     replies = dict(one.generate(PROMPTS, Sampling(8)))
     assert [replies[i].text for i in range(len(PROMPTS))] == [stock(one, p, 8) for p in PROMPTS]
+
+
+def test_freed_memory_goes_back_to_the_system() -> None:
+    import platform
+
+    import psutil
+
+    from breakfix.models.memory import give_back
+
+    if platform.libc_ver()[0] != "glibc":
+        pytest.skip("another C library than glibc")
+    held = [bytearray(20_000) for _ in range(10_000)]  # 200 MB; what stays lies between what goes
+    held = held[::100]
+    before = psutil.Process().memory_info().rss
+    give_back()
+    assert psutil.Process().memory_info().rss < before - 100_000_000
+    assert len(held) == 100

@@ -33,7 +33,8 @@ from breakfix.core import (
     Verdict,
     digest,
 )
-from breakfix.errors import BudgetSpent, ConfigError, ModelError, UserError
+from breakfix.errors import BudgetSpent, ConfigError, ModelError
+from breakfix.judges.ask import verdicts
 
 GROUP = 16  # replies judged, and attempts recorded, at a time
 HELPER_SAMPLING = Sampling(max_new_tokens=256, temperature=0.7, top_p=0.95)
@@ -497,8 +498,8 @@ class _Run:
             if reply.finish == "error":
                 self._finish(live, reply.error or "the model failed")
         rows = [(live, live.shown(reply), reply) for live, reply in group if reply.finish != "error"]
-        verdicts = _judge(self.judge, [(live.put.case, transcript) for live, transcript, _ in rows])
-        for (live, transcript, reply), verdict in zip(rows, verdicts, strict=True):
+        given = verdicts(self.judge, [(live.put.case, transcript) for live, transcript, _ in rows])
+        for (live, transcript, reply), verdict in zip(rows, given, strict=True):
             live.heard(transcript, verdict, cut=reply.finish == "length")
             paid = live.paid(reply) if new and getattr(live.put.attack, "queries", None) != 1 else None
             self._advance(live, Answer(reply.text, verdict))
@@ -537,23 +538,6 @@ class _Run:
             self.keep(tuple(self.heard))
             self.heard.clear()
         self.progress(len(self.done) + len(self.skipped), self.total)
-
-
-def _judge(judge: Judge, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
-    """One verdict per row. Where the judge fails on a group, rows are judged singly: one bad row spoils no other."""
-    if not rows:
-        return []
-    try:
-        verdicts = judge.judge(rows)
-        if len(verdicts) != len(rows):
-            raise ValueError(f"{len(verdicts)} verdicts for {len(rows)} rows")
-        return verdicts
-    except UserError:
-        raise
-    except Exception as failure:  # a judge must not raise; if it does, that is no verdict on the model
-        if len(rows) > 1:
-            return [verdict for row in rows for verdict in _judge(judge, [row])]
-        return [Verdict(None, "unscored", f"the judge failed: {type(failure).__name__}", judge.name)]
 
 
 def _prefilled(prompt: Conversation) -> bool:

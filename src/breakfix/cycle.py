@@ -10,6 +10,7 @@ the attempts and checkpoints that it had written. Stages talk only through the l
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -122,7 +123,9 @@ class Cycle:
         if not made:
             self.say(f"round {round}: {name}, done before")
         elif failed := sum(attempt.error is not None for attempt in self.ledger.attempts(round=round, stage=name)):
-            hint = f"`breakfix {name} {self.run_folder.name} --round {round} --again` asks for them once more"
+            hint = (
+                f"`breakfix {name} {os.path.relpath(self.run_folder)} --round {round} --again` asks for them once more"
+            )
             self.say(f"round {round}: the model failed on {failed} attempts; {hint}")
         for bill in filter(None, (getattr(model, "bill", "") for model in self._remote.values() if made)):
             self.say(f"in this run so far: {bill}")
