@@ -67,7 +67,7 @@ class Curate(Section):
     sources: tuple[Source, ...] = Field(
         default=(Source(name="starter"), Source(name="advbench", limit=400)), min_length=1
     )
-    harmful: int = Field(default=600, ge=0, description="most harmful rows a round")
+    harmful: int = Field(default=576, ge=0, description="most harmful rows a round")
     harmful_share: float = Field(default=0.30, gt=0, lt=1)
     twin_share: float = Field(default=0.33, ge=0, lt=1)
     reply_tokens: int = Field(default=24, ge=8, description="length of the replies that the untouched model gives")
@@ -120,7 +120,7 @@ class Dpo(Section):
     epochs: float = Field(default=1.0, gt=0)
     batch: int = Field(default=8, ge=1)
     max_length: int = Field(default=512, ge=32)
-    max_pairs: int = Field(default=128, ge=1)
+    max_pairs: int = Field(default=112, ge=1)
     completion_tokens: int = Field(
         default=8, ge=1, description="pairs are cut to this many tokens: the decision falls early"
     )

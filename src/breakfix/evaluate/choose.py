@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from breakfix.ledger import Ledger
 
 STAGE = "select"
-ASIDE = 100  # questions set aside
+ASIDE = 64  # questions set aside
 
 
 def run(
