@@ -88,7 +88,9 @@ class Lora(Section):
     r: int = Field(default=16, ge=1)
     alpha: int = Field(default=32, ge=1)
     dropout: float = Field(default=0.0, ge=0, lt=1)
-    targets: str | tuple[str, ...] = "all-linear"
+    targets: str | tuple[str, ...] = Field(
+        default="auto", description="auto: those of the model's family; all-linear; or names of modules"
+    )
 
 
 class Sft(Section):
@@ -137,6 +139,23 @@ class Train(Section):
     lora: Lora = Lora()
     sft: Sft = Sft()
     dpo: Dpo = Dpo()
+    launcher: Literal["none", "accelerate"] = Field(
+        default="none", description="accelerate: several processes share each batch"
+    )
+    processes: int = Field(default=2, ge=1, description="that the launcher starts, one for each GPU")
+    launch_config: str = Field(
+        default="ddp", min_length=1, description="ddp, fsdp2, deepspeed-zero2, deepspeed-zero3, or a YAML of accelerate"
+    )
+
+    @model_validator(mode="after")
+    def _shared(self) -> Train:
+        for name, batch in (("sft", self.sft.batch), ("dpo", self.dpo.batch)):
+            if self.launcher != "none" and batch % self.processes:
+                raise ValueError(
+                    f"{name}.batch is {batch}, which {self.processes} processes can't share; give a multiple of "
+                    "train.processes"
+                )
+        return self
 
 
 class Suite(Section):
@@ -407,5 +426,6 @@ def _absolute(config: Config, folder: Path) -> Config:
     asked = config.judges.model
     judges = config.judges.model_copy(update={"model": local(asked) if asked else None})
     parts = {"curate": curate, "evaluate": evaluate, "redteam": redteam, "judges": judges}
-    changes = {**parts, "model": local(config.model)}
+    launched = {"launch_config": local(config.train.launch_config)}
+    changes = {**parts, "model": local(config.model), "train": config.train.model_copy(update=launched)}
     return config.model_copy(update=changes)

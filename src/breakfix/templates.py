@@ -48,7 +48,7 @@ COMMENTS = {
     "train.lora.r": "rank of the adapters",
     "train.lora.alpha": "their scale is alpha / r",
     "train.lora.dropout": "",
-    "train.lora.targets": "all-linear, or a list of module names",
+    "train.lora.targets": "auto: those of the model's family (docs/models.md); all-linear; or a list of module names",
     "train.sft": "",
     "train.sft.enabled": "",
     "train.sft.learning_rate": "null: by method and the model's width",
@@ -68,6 +68,9 @@ COMMENTS = {
     "train.dpo.max_length": "tokens of a pair's longer side",
     "train.dpo.max_pairs": "most pairs a round",
     "train.dpo.completion_tokens": "pairs are cut to this many tokens of reply: the decision falls early",
+    "train.launcher": "none | accelerate: several processes share each batch (docs/clusters.md)",
+    "train.processes": "that accelerate starts, one for each GPU; batches are shared among them",
+    "train.launch_config": "ddp | fsdp2 | deepspeed-zero2 | deepspeed-zero3, or a file that `accelerate config` wrote",
     "evaluate": "Benchmarks. A suite is a built-in name, or a name and the path of a file of your own "
     "(JSON lines with\n"
     "  prompt, and expect: refuse | comply, or choices and gold, or gold); limit: a fixed sample of that many cases.",
