@@ -183,7 +183,7 @@ def test_a_limit_draws_by_the_seed(jsonl: Path) -> None:
 
 
 def test_unknown_sources_and_missing_files(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'startr' is not known; expected starter or advbench"):
+    with pytest.raises(ConfigError, match="'startr' is not known; expected starter or frames or advbench"):
         read(Source(name="startr"))
     with pytest.raises(ConfigError, match="'startr' is not known"):
         check_files([Source(name="starter"), Source(name="startr")])

@@ -1,4 +1,5 @@
-"""Where training prompts come from: the starter pack, AdvBench, a JSONL file, a hub data set (config.curate.sources).
+"""Where training prompts come from (config.curate.sources): the starter pack, frames × fillers, AdvBench, a JSONL file,
+a hub data set.
 
 Every source is read and checked whole before a model is asked anything, so a mistake in the last line of a file costs
 nothing. A source's `limit` takes a sample that its name and the seed decide. Texts too long for training are cut, and
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from breakfix import starter
+from breakfix import frames, starter
 from breakfix.config import Source
 from breakfix.core import Split
 from breakfix.curate import advbench
@@ -25,7 +26,7 @@ from breakfix.curate.rows import Cut, prompt_of
 from breakfix.errors import AssetError, ConfigError, DataError
 
 Resolve = Callable[[str], Path]
-BUILT_IN = ("starter", "advbench")
+BUILT_IN = ("starter", "frames", "advbench")
 LONGEST = 1 << 30  # characters: no limit, where rows are only checked
 _FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet", ".arrow": "arrow"}
 
@@ -78,6 +79,8 @@ def _read(source: Source, longest: int, resolve: Resolve) -> tuple[list[Prompt],
         return _checked(_hub(source.hub, source.split), source, longest)
     if source.name == "starter":
         return from_starter(), []
+    if source.name == "frames":
+        return from_frames(), []
     if source.name == "advbench":
         return advbench.prompts(resolve("advbench")), []
     raise _unknown(source)
@@ -89,6 +92,12 @@ def from_starter() -> list[Prompt]:
         Prompt(case, starter.kind_of(case), f"{starter.kind_of(case)} row of the starter pack ({case.family})")
         for case in starter.cases(split=Split.TRAIN)
     ]
+
+
+def from_frames() -> list[Prompt]:
+    """The rows of frames × fillers, all of them training rows."""
+    rows = [(case, starter.kind_of(case)) for case in frames.cases()]
+    return [Prompt(case, kind, f"{kind} filler in a frame that every kind shares ({case.id})") for case, kind in rows]
 
 
 def _checked(rows: Iterable[tuple[str, Any]], source: Source, longest: int) -> tuple[list[Prompt], list[Cut]]:
