@@ -63,7 +63,7 @@ def trainer(kind: str, ours: bool, folder: Path, out: Path) -> Any:
         fit.Sft, fit.Dpo = SFTTrainer, plain  # type: ignore[misc]
     try:
         torch.manual_seed(0)
-        made = fit._trainer(kind, config, model, tokenizer, data, fit._lora(config), out)
+        made = fit._trainer(kind, config, model, tokenizer, data, fit._lora(config, model), out)
     finally:
         fit.Sft, fit.Dpo = before  # type: ignore[misc]
     torch.manual_seed(1)
@@ -131,7 +131,7 @@ def test_dpo_begins_at_ln_2(folder: Path, tmp_path: Path) -> None:
 
     model, tokenizer = load_pretrained(folder)
     data, _ = rows.dpo_rows(tokenizer, EXAMPLES, 512, 24)
-    made = fit._trainer("dpo", Config(), model, tokenizer, data, fit._lora(Config()), tmp_path)
+    made = fit._trainer("dpo", Config(), model, tokenizer, data, fit._lora(Config(), model), tmp_path)
     assert fit.first_loss(made) == pytest.approx(math.log(2), abs=1e-3)
     with pytest.raises(TrainingRefused, match="expected ln 2"):
         check_first_loss(0.9)

@@ -2,8 +2,9 @@
 
 transformers' DynamicCache concatenates at every step, which copies the whole cache once per token (600 MB a step for
 128 rows of a 135M model). `Slab` allocates once. Prompts are read a part of the rows at a time (`Part`), so that a
-short one is not padded to the longest of all. Only plain full-attention layers are replaced; sliding-window, linear or
-indexed layers keep transformers' own, so every architecture still works.
+short one is not padded to the longest of all. Layers of full attention are replaced, and those of a sliding window: the
+model's own mask keeps to the window, so that holding all keys changes nothing. Chunked, linear or indexed layers keep
+transformers' own, so every architecture still works.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import torch
 from transformers import PreTrainedConfig
-from transformers.cache_utils import DynamicCache, DynamicLayer
+from transformers.cache_utils import DynamicCache, DynamicLayer, DynamicSlidingWindowLayer
 
 
 class Slab(DynamicLayer):
@@ -103,13 +104,35 @@ def parts(cache: DynamicCache, config: PreTrainedConfig, all: int, rows: slice, 
 def new_cache(config: PreTrainedConfig, room: int) -> DynamicCache:
     """A cache for at most `room` positions."""
     cache = DynamicCache(config=config)
-    cache.layers = [Slab(room) if type(layer) is DynamicLayer else layer for layer in cache.layers]
+    chunked = "chunked_attention" in (getattr(config.get_text_config(), "layer_types", None) or ())
+    plain = (DynamicLayer,) if chunked else (DynamicLayer, DynamicSlidingWindowLayer)
+    cache.layers = [Slab(room) if type(layer) in plain else layer for layer in cache.layers]
     return cache
 
 
 def is_plain(cache: DynamicCache) -> bool:
-    """Whether every layer is full attention (a shared prefix may then be repeated, and 4-D masks passed)."""
+    """Whether every layer holds all keys (a prompt may then be read a part of the rows at a time)."""
     return all(isinstance(layer, Slab) for layer in cache.layers)
+
+
+def window(config: PreTrainedConfig) -> int | None:
+    """Over how many positions the layer that looks back least far attends; None where all attend to everything.
+
+    Masks count places in the cache. Padding between a shared prefix and a row's own tokens would count as distance.
+    """
+    layers = DynamicCache(config=config).layers
+    spans = [layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)]
+    return min(spans, default=None)
+
+
+def turn(config: PreTrainedConfig) -> int | None:
+    """The length from which a long-rope model (Phi-3 128k) rotates *all* keys otherwise; None for every other model.
+
+    It goes by the longest row of a forward pass. Keys that were cached below that length are wrong above it, and a
+    short row is another row in the company of a long one: what is longer is therefore run alone, without a cache.
+    """
+    rope = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    return rope.get("original_max_position_embeddings") if rope.get("rope_type") == "longrope" else None
 
 
 def room(model: Any) -> int:

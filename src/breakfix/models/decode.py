@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from ..core import Sampling
-from .cache import is_plain, new_cache, parts
+from .cache import is_plain, new_cache, parts, turn, window
 
 SHARED_MIN = 8  # a shared prefix shorter than this is not worth a pass of its own
 READ = 32  # prompts that are read together: their padding is short, and so is what is held for them
@@ -47,6 +47,10 @@ def decode(
     At most `batch` rows decode together, and at most `tokens` of them, prompts and replies, are cached.
     """
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
+    limit = turn(model.config)
+    while order and limit is not None and len(prompts[order[0]]) + sampling.max_new_tokens > limit:
+        row, *order = order
+        yield Finished(row, *_alone(model, prompts[row], sampling, seeds[row], stops))
     while order:
         room = max(1, tokens // (len(prompts[order[0]]) + sampling.max_new_tokens))
         rows, order = order[: min(batch, room)], order[min(batch, room) :]
@@ -76,7 +80,9 @@ class _Batch:
         room = max(len(p) for p in prompts) + max_new
         self.cache = new_cache(model.config, room)
         self.layers: list[Any] = self.cache.layers
-        shared = shared_prefix(prompts) if is_plain(self.cache) and len(prompts) > 1 else 0
+        reach = window(model.config)
+        near = is_plain(self.cache) and (reach is None or room <= reach)
+        shared = shared_prefix(prompts) if near and len(prompts) > 1 else 0
         shared = shared if shared >= SHARED_MIN else 0
         if shared:
             ids = torch.tensor([prompts[0][:shared]], device=device)
@@ -174,6 +180,21 @@ def _batch(
             state.keep(index)
             tokens, live = tokens[index], [live[i] for i in staying]
         state.feed(tokens)
+
+
+def _alone(model: Any, prompt: list[int], sampling: Sampling, seed: int, stops: set[int]) -> tuple[list[int], bool]:
+    """One row without a cache: all of it is run again for every token (see `cache.turn`)."""
+    generators = [torch.Generator().manual_seed(seed)] if sampling.temperature > 0 else []
+    said: list[int] = []
+    with torch.inference_mode():
+        while len(said) < sampling.max_new_tokens:
+            ids = torch.tensor([prompt + said], device=model.device)
+            logits = model(input_ids=ids, use_cache=False, logits_to_keep=1).logits[:, -1].float()
+            token = int(_pick(logits, sampling, generators))
+            if token in stops:
+                return said, True
+            said.append(token)
+    return said, False
 
 
 def _pick(logits: torch.Tensor, sampling: Sampling, generators: list[torch.Generator]) -> torch.Tensor:

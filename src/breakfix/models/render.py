@@ -95,6 +95,8 @@ def _probe(role: str) -> Conversation:
 
 
 def _render(tokenizer: Any, conversation: Conversation, **how: bool) -> list[int]:
+    from jinja2 import TemplateError
+
     if not tokenizer.chat_template:
         text = "".join(f"{m.role}: {m.content}\n" for m in conversation)
         text = (
@@ -103,4 +105,13 @@ def _render(tokenizer: Any, conversation: Conversation, **how: bool) -> list[int
             else text + ("assistant:" if how["add_generation_prompt"] else "")
         )
         return list(tokenizer(text, add_special_tokens=True)["input_ids"])
-    return list(tokenizer.apply_chat_template(as_dicts(conversation), tokenize=True, return_dict=False, **how))
+    # models that may think first (Qwen3, SmolLM3) answer at once: what is judged is a reply of some 40 tokens
+    how = {**how, "enable_thinking": False, "tokenize": True, "return_dict": False}
+    turns = as_dicts(conversation)
+    try:
+        return list(tokenizer.apply_chat_template(turns, **how))
+    except TemplateError:
+        if len(turns) < 2 or turns[0]["role"] != "system":
+            raise
+    first = {"role": turns[1]["role"], "content": f"{turns[0]['content']}\n\n{turns[1]['content']}"}
+    return list(tokenizer.apply_chat_template([first, *turns[2:]], **how))  # Gemma 2 and others know no system turn

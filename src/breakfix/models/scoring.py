@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from .cache import new_cache
+from .cache import new_cache, turn
 
 Row = tuple[list[int], list[int]]
 
@@ -23,10 +23,14 @@ Row = tuple[list[int], list[int]]
 def score_pairs(model: Any, rows: Sequence[Row], *, pad: int, tokens_a_batch: int = 4096) -> list[tuple[float, int]]:
     """(sum of natural-log probabilities, tokens) of each row's continuation given its prompt. Empty ones score 0."""
     by_prompt: dict[tuple[int, ...], list[int]] = defaultdict(list)
-    for i, (prompt, _) in enumerate(rows):
-        by_prompt[tuple(prompt)].append(i)
     scores: dict[int, float] = {}
+    limit = turn(model.config)
     with torch.inference_mode():
+        for i, (prompt, text) in enumerate(rows):
+            if limit is not None and len(prompt) + len(text) > limit:
+                scores[i] = _score_alone(model, prompt, text)
+            else:
+                by_prompt[tuple(prompt)].append(i)
         for prompts in _batches(by_prompt, tokens_a_batch):
             members = [i for p in prompts for i in by_prompt[p]]
             owner = [place for place, p in enumerate(prompts) for _ in by_prompt[p]]
@@ -47,6 +51,13 @@ def _batches(by_prompt: dict[tuple[int, ...], list[int]], tokens: int) -> Iterat
         batch.append(prompt)
     if batch:
         yield batch
+
+
+def _score_alone(model: Any, prompt: list[int], text: list[int]) -> float:
+    """One row in one pass (see `cache.turn`)."""
+    ids = torch.tensor([prompt + text], device=model.device)
+    logits = model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 : -1].float()
+    return float(logits.log_softmax(dim=-1).gather(-1, ids[0, len(prompt) :, None]).sum())
 
 
 def _score_batch(
@@ -75,10 +86,13 @@ def _score_batch(
         for layer in layers:
             layer.batch_select_indices(index)
         steps = torch.arange(length - 1, device=device)
+        positions_RC = positions_BT[index, -1:] + 1 + steps
+        if (limit := turn(model.config)) is not None:  # padding shall not count as length
+            positions_RC = positions_RC.clamp(max=limit - 1)
         rest = model(
             input_ids=ids_RC[:, :-1],
             attention_mask=torch.cat([mask_BT[index], real_RC[:, :-1]], dim=1),
-            position_ids=positions_BT[index, -1:] + 1 + steps,
+            position_ids=positions_RC,
             past_key_values=cache,
             use_cache=True,
         )

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
-from peft import LoraConfig, PeftModel
+from peft import LoraConfig, get_peft_model
 from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging as transformers_logging
 from trl import DPOConfig, SFTConfig
@@ -30,6 +30,8 @@ from ..core import Example
 from ..models.hf import cores, load_pretrained
 from ..models.precision import probe
 from ..models.render import training_row
+from . import presets
+from .launch import gathered, share
 from .preflight import check_first_loss, check_rows, check_template
 from .rows import dpo_rows, sft_rows
 from .trainers import Dpo, Sft
@@ -61,9 +63,9 @@ def fit(kind: str, config: Config, policy: Path, examples: Sequence[Example], ou
         pairs = [example for example in examples if example.rejected is not None]
         whole = [training_row(tokenizer, example.prompt, example.reply) for example in pairs]
         check_template(tokenizer, pairs, [[*row.prompt, *row.completion] for row in whole])
-    lora = _lora(config) if config.train.method == "lora" else None
+    lora = _lora(config, model) if config.train.method == "lora" else None
     watch = _Watch(log)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), presets.settled(model):
         warnings.simplefilter("ignore")
         trainer = _trainer(kind, config, model, tokenizer, rows, lora, out)
         trainer.remove_callback(PrinterCallback)  # prints every log line to stdout
@@ -73,10 +75,10 @@ def fit(kind: str, config: Config, policy: Path, examples: Sequence[Example], ou
         began = time.monotonic()
         trainer.train(resume_from_checkpoint=_checkpoint(out))
     seconds = time.monotonic() - began
-    trained = trainer.accelerator.unwrap_model(trainer.model)
-    merged = trained.merge_and_unload() if isinstance(trained, PeftModel) else trained
-    merged.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    merged = gathered(trainer, lambda: _fresh(policy, lora))
+    if merged is not None:
+        merged.save_pretrained(out)
+        tokenizer.save_pretrained(out)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {
         "rows": len(rows),
@@ -86,6 +88,7 @@ def fit(kind: str, config: Config, policy: Path, examples: Sequence[Example], ou
         "learning_rate": learning_rate(kind, config, model),
         "loss": {"first": losses[0] if losses else None, "last": losses[-1] if losses else None},
         "preflight": preflight,
+        "family": presets.facts(model.config),
         "trl": _version(),
     }
 
@@ -110,7 +113,7 @@ def _trainer(kind: str, config: Config, model: Any, tokenizer: Any, rows: Any, l
         "output_dir": str(out),
         "learning_rate": learning_rate(kind, config, model),
         "num_train_epochs": settings.epochs,
-        "per_device_train_batch_size": settings.batch,
+        "per_device_train_batch_size": share(settings.batch),
         "max_length": None,
         "remove_unused_columns": False,
         "gradient_checkpointing": False,
@@ -135,8 +138,9 @@ def _trainer(kind: str, config: Config, model: Any, tokenizer: Any, rows: Any, l
         )
         return Sft(model=model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora)
     dpo = config.train.dpo
-    passes = 2 if common["use_cpu"] and dpo.batch % 2 == 0 else 1  # a pair is two rows: half the memory
-    common |= {"per_device_train_batch_size": dpo.batch // passes, "gradient_accumulation_steps": passes}
+    each = share(dpo.batch)
+    passes = 2 if common["use_cpu"] and each % 2 == 0 else 1  # a pair is two rows: half the memory
+    common |= {"per_device_train_batch_size": each // passes, "gradient_accumulation_steps": passes}
     args = DPOConfig(
         **common,
         beta=dpo.beta,
@@ -162,12 +166,16 @@ def in_bf16(hardware: Hardware) -> bool:
     return probe(hardware.threads or cores()).bf16_wins
 
 
-def _lora(config: Config) -> LoraConfig:
+def _lora(config: Config, model: Any) -> LoraConfig:
     lora = config.train.lora
-    targets: Any = lora.targets if isinstance(lora.targets, str) else list(lora.targets)
-    return LoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=targets, task_type="CAUSAL_LM"
-    )
+    targets = presets.lora(lora.targets, lora.dropout, model)
+    return LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, task_type="CAUSAL_LM", **targets)
+
+
+def _fresh(policy: Path, lora: LoraConfig | None) -> Any:
+    """The model as it was before training, on the CPU, with adapters that are yet to be filled."""
+    model, _ = load_pretrained(policy)
+    return model if lora is None else get_peft_model(model, lora)
 
 
 def _checkpoint(out: Path) -> str | None:

@@ -70,7 +70,7 @@ class Sft(SFTTrainer):
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """The loss is a sum over trained tokens ÷ their number in the batch: the parts' losses and gradients add up."""
-        whole = num_items_in_batch is None or not self.args.use_cpu
+        whole = num_items_in_batch is None or not self.args.use_cpu or self.args.world_size > 1
         parts = [inputs] if whole else pieces(inputs, MOST_TOKENS)
         losses = [super(Sft, self).training_step(model, part, num_items_in_batch) for part in parts]
         return torch.stack(losses).sum()
@@ -78,7 +78,8 @@ class Sft(SFTTrainer):
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
         sampler = super()._get_train_sampler(train_dataset)
         if type(sampler) is LengthGroupedSampler:
-            sampler = ByLength(sampler.batch_size, lengths=sampler.lengths)
+            batch = sampler.batch_size * self.args.world_size  # the same order as in one process
+            sampler = ByLength(batch, lengths=sampler.lengths)
             sampler.seed = self.args.seed
         return sampler
 

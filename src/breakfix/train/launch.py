@@ -1,0 +1,308 @@
+"""Training in several processes, by `accelerate launch`: plain data parallelism, FSDP2, DeepSpeed.
+
+The stage writes what is to be trained into a job file, starts the launcher, and follows the events that the first
+worker writes, one JSON a line, so that losses reach the ledger as they do from a fit in this process. Checkpoints lie
+where they always do: after a kill, of a worker or of everything, the same command goes on from the last whole one.
+
+A worker is `python -m breakfix.train.launch JOB`: it calls `fit.fit` as the stage itself does otherwise. A batch of the
+config is shared out (`share`), so that N processes take the steps that one would take.
+"""
+# pyright: basic
+# (accelerate and torch.distributed are half untyped)
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from importlib import resources, util
+from pathlib import Path
+from typing import Any
+
+from ..config import Config
+from ..core import Example
+from ..errors import ConfigError, DiskFull, UserError
+
+Log = Callable[[int, int, dict[str, float]], None]
+PRESETS = ("ddp", "fsdp2", "deepspeed-zero2", "deepspeed-zero3")
+JOB, EVENTS, RESULT, ERROR, OUTPUT = "job.json", "events.jsonl", "result.json", "error-{}.json", "output.log"
+EVERY = 0.2  # seconds between two looks at the workers' events
+GRACE = 10.0  # seconds that workers have to end when they are asked to
+
+
+def processes() -> int:
+    """Of this training: 1 unless a launcher started this process."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def share(batch: int) -> int:
+    """Of a batch of the config, the rows of one process."""
+    return max(1, batch // processes())
+
+
+# ---- the stage's side
+
+
+def check(config: Config) -> Path:
+    """The launcher's file. ConfigError where it is not there or can't do here what it is for; nothing heavy loads."""
+    name = config.train.launch_config
+    if name in PRESETS:
+        file = Path(str(resources.files("breakfix").joinpath("data", "launch", f"{name}.yaml")))
+    else:
+        file = Path(name).expanduser()
+        if not file.is_file():
+            raise ConfigError(
+                f"train.launch_config: {name}: no such file; expected {', '.join(PRESETS)}, or the path of a file that "
+                "`accelerate config` wrote"
+            )
+    kind = _kind(file, name)
+    if kind == "DEEPSPEED" and util.find_spec("deepspeed") is None:
+        raise ConfigError(
+            f"train.launch_config: {name} needs deepspeed, which is not installed; pip install deepspeed, or take fsdp2"
+        )
+    if kind == "FSDP":
+        import torch
+
+        if not torch.accelerator.is_available():
+            raise ConfigError(
+                f"train.launch_config: {name} shards over GPUs, and none is found here (accelerate would train without "
+                "sharding, and not say so); take ddp"
+            )
+    return file
+
+
+def _kind(file: Path, name: str) -> str:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    try:
+        return str(load_config_from_file(str(file)).distributed_type.value)
+    except Exception as error:  # yaml's, accelerate's, or a missing key
+        line = " ".join(str(error).split())
+        raise ConfigError(f"train.launch_config: {name}: not a configuration of accelerate ({line})") from None
+
+
+def launched(
+    kind: str, config: Config, policy: Path, examples: Sequence[Example], out: Path, log: Log, **more: Path
+) -> dict[str, Any]:
+    """`fit.fit` in `config.train.processes` processes. Raises what it raises; UserError, one line, where a worker died.
+
+    What the workers printed stays beside `out` if they failed, in OUT-launch/output.log.
+    """
+    file, folder = check(config), out.with_name(f"{out.name}-launch")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    job = {
+        "kind": kind, "config": config.model_dump(mode="json"), "policy": str(policy), "out": str(out),
+        "examples": [dataclasses.asdict(example) for example in examples], "parent": os.getpid(),
+        "more": {name: str(path) for name, path in more.items()},
+    }  # fmt: skip
+    (folder / JOB).write_text(json.dumps(job))
+    with (folder / OUTPUT).open("wb") as output:
+        launcher = subprocess.Popen(
+            _command(config, file, folder / JOB), env=_environment(config),
+            stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+        try:
+            for event in _events(folder / EVENTS, launcher):
+                log(event["step"], event["total"], event["figures"])
+        finally:
+            _end(launcher)
+    if launcher.returncode or not (folder / RESULT).is_file():
+        raise _failure(kind, folder, launcher.returncode)
+    record = json.loads((folder / RESULT).read_text())
+    shutil.rmtree(folder, ignore_errors=True)
+    return record
+
+
+def _command(config: Config, file: Path, job: Path) -> list[str]:
+    settings = ["--config_file", str(file), "--num_processes", str(config.train.processes), "--main_process_port", "0"]
+    return [sys.executable, "-m", "accelerate.commands.launch", *settings, "-m", "breakfix.train.launch", str(job)]
+
+
+def _environment(config: Config) -> dict[str, str]:
+    from ..models.hf import cores
+
+    threads = max(1, (config.hardware.threads or cores()) // config.train.processes)
+    return {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+
+
+def _events(file: Path, launcher: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
+    """Events as they are written, until the launcher has ended and all are read."""
+    done = 0
+    while True:
+        ended = launcher.poll() is not None
+        said = file.read_bytes() if file.is_file() else b""
+        lines = said[done : said.rfind(b"\n") + 1]
+        done += len(lines)
+        yield from map(json.loads, lines.splitlines())
+        if ended:
+            return
+        time.sleep(EVERY)
+
+
+def _end(launcher: subprocess.Popen[bytes]) -> None:
+    """Let no worker go on without us."""
+    if launcher.poll() is None:
+        launcher.terminate()
+        try:
+            launcher.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            launcher.kill()
+            launcher.wait()
+
+
+def _failure(kind: str, folder: Path, code: int | None) -> Exception:
+    """What to raise: what a worker raised, else what the launcher said of the one that died first."""
+    for file in sorted(folder.glob(ERROR.format("*"))):
+        error = json.loads(file.read_text())
+        if error["type"] == "memory":
+            return RuntimeError(f"out of memory: {error['said']}")
+        if error["type"] == "user":
+            from .preflight import TrainingRefused
+
+            known = {kind.__name__: kind for kind in (ConfigError, DiskFull, TrainingRefused)}
+            return known.get(error["name"], UserError)(error["said"])
+        return UserError(
+            f"training ({kind}): a worker process failed ({error['said']}); all that it printed is in "
+            f"{folder / OUTPUT}; run again to go on from the last checkpoint"
+        )
+    said = (folder / OUTPUT).read_text(errors="replace")
+    died = re.search(r"exitcode\s*:\s*-(\d+)", said)
+    why = f"killed by {signal.Signals(int(died[1])).name}" if died else f"exit code {code}"
+    return UserError(
+        f"training ({kind}): a worker process ended early ({why}); all that was printed is in {folder / OUTPUT}; run "
+        "again to go on from the last checkpoint"
+    )
+
+
+# ---- a worker's side
+
+
+def main(job: Path) -> int:
+    """One worker: train, and leave the record (the first worker does) or what went wrong (each does)."""
+    from ..ledger.room import room
+    from ..models.memory import out_of_memory
+    from .fit import fit
+
+    given, folder, rank = json.loads(job.read_text()), job.parent, int(os.environ.get("RANK", "0"))
+    threading.Thread(target=_not_alone, args=(given["parent"],), daemon=True).start()
+    config = Config.model_validate(given["config"])
+    examples = [_example(row) for row in given["examples"]]
+    log = _Told(folder / EVENTS) if rank == 0 else _untold
+    out, more = Path(given["out"]), {name: Path(path) for name, path in given["more"].items()}
+    try:
+        with room(out):
+            record = fit(given["kind"], config, Path(given["policy"]), examples, out, log, **more)
+    except Exception as error:
+        said = " ".join(str(error).split())
+        word = "user" if isinstance(error, UserError) else "memory" if out_of_memory(error) else "bug"
+        shown = said if word != "bug" else f"{type(error).__name__}: {said[:200]}"
+        _write(folder / ERROR.format(rank), {"type": word, "name": type(error).__name__, "said": shown})
+        raise
+    if rank == 0:
+        _write(folder / RESULT, record)
+    _leave()
+    return 0
+
+
+class _Told:
+    """Events into a file, a line each."""
+
+    def __init__(self, file: Path) -> None:
+        self._stream = file.open("a", encoding="utf-8")
+
+    def __call__(self, step: int, total: int, figures: dict[str, float]) -> None:
+        self._stream.write(json.dumps({"step": step, "total": total, "figures": figures}) + "\n")
+        self._stream.flush()
+
+
+def _untold(step: int, total: int, figures: dict[str, float]) -> None:
+    pass
+
+
+def _example(row: dict[str, Any]) -> Example:
+    from ..core import Message
+
+    prompt = tuple(Message(m["role"], m["content"], tuple(m["images"])) for m in row["prompt"])
+    return Example(**{**row, "prompt": prompt, "parents": tuple(row["parents"])})
+
+
+def _not_alone(parent: int) -> None:
+    """End with the stage that started us, however it ended: the next one would train in the same folder."""
+    while True:
+        time.sleep(1.0)
+        try:
+            os.kill(parent, 0)
+        except ProcessLookupError:
+            os._exit(3)
+        except PermissionError:
+            return
+
+
+def _write(file: Path, value: Any) -> None:
+    work = file.with_suffix(".new")
+    work.write_text(json.dumps(value, default=str))
+    work.replace(file)
+
+
+def _leave() -> None:
+    import torch.distributed as distributed
+
+    if distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+
+
+# ---- both sides of the weights
+
+
+def sharded(trainer: Any) -> bool:
+    """Whether no process holds the whole model."""
+    return bool(trainer.is_fsdp_enabled or (trainer.is_deepspeed_enabled and _zero3(trainer)))
+
+
+def _zero3(trainer: Any) -> bool:
+    return trainer.accelerator.state.deepspeed_plugin.zero_stage == 3
+
+
+def gathered(trainer: Any, fresh: Callable[[], Any]) -> Any:
+    """The trained model in one piece, adapters merged, on the first process; None on the others.
+
+    `fresh` makes the model as it was before training, adapters and all: where none has it whole, the first process
+    gathers the weights into that. Every process must call this.
+    """
+    from peft import PeftModel
+
+    accelerator = trainer.accelerator
+    model = accelerator.unwrap_model(trainer.model)
+    if sharded(trainer):
+        state = accelerator.get_state_dict(trainer.model)
+        if not accelerator.is_main_process:
+            return None
+        model = filled(fresh(), state)
+    if not accelerator.is_main_process:
+        return None
+    return model.merge_and_unload() if isinstance(model, PeftModel) else model
+
+
+def filled(model: Any, state: dict[str, Any]) -> Any:
+    """The model with these weights. Raises RuntimeError where they are not all its own."""
+    known = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
+    missing, unexpected = model.load_state_dict(known, strict=False)
+    tied = set(getattr(model, "_tied_weights_keys", None) or {})
+    lost = [name for name in missing if not any(name.endswith(key) for key in tied)]
+    if lost or unexpected:
+        raise RuntimeError(f"the gathered weights are not the model's: {[*lost, *unexpected][:4]}")
+    return model
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(Path(sys.argv[1])))
