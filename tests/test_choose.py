@@ -41,11 +41,11 @@ def tensors(folder: Path) -> dict[str, Any]:
 
 def test_the_mean_is_of_every_tensor_and_all_else_is_of_the_later_one(tmp_path: Path) -> None:
     from breakfix.models.hf import HFModel
-    from breakfix.train.mean import mean
+    from breakfix.train.blend import blend
 
     one, two = tiny.save(tmp_path / "one", seed=1), tiny.save(tmp_path / "two", seed=2)
     (two / "checkpoint-3").mkdir()
-    mean(one, two, tmp_path / "out")
+    blend(one, two, 0.5, tmp_path / "out")
     before, after, mixed = map(tensors, (one, two, tmp_path / "out"))
     assert set(mixed) == set(after)
     assert all(torch.allclose(mixed[key], (before[key] + after[key]) / 2) for key in mixed)
@@ -57,16 +57,16 @@ def test_the_mean_is_of_every_tensor_and_all_else_is_of_the_later_one(tmp_path: 
 def test_no_mean_of_two_different_models(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
-    from breakfix.train.mean import mean
+    from breakfix.train.blend import blend
 
     one, two = tiny.save(tmp_path / "one"), tiny.save(tmp_path / "two")
     smaller = {key: tensor[..., :8].clone() for key, tensor in tensors(one).items()}
     save_file(smaller, one / "model.safetensors")
     with pytest.raises(UserError, match=r"one: .* is \(.*8\), in .*two it is \("):
-        mean(one, two, tmp_path / "out")
+        blend(one, two, 0.5, tmp_path / "out")
     save_file({}, one / "model.safetensors")
-    with pytest.raises(UserError, match=r"one: no tensor .*; the mean is of two checkpoints of one model"):
-        mean(one, two, tmp_path / "other")
+    with pytest.raises(UserError, match=r"one: no tensor .*; what is blended are two checkpoints of one model"):
+        blend(one, two, 0.5, tmp_path / "other")
 
 
 def example(i: int) -> Example:

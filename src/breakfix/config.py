@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -18,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from .errors import ConfigError
 
 FIELDS = ("prompt", "kind", "reply", "rejected", "hazard", "language", "licence")  # of a training row
+Kind = Literal["harmful", "twin", "plain"]
 
 
 class Section(BaseModel):
@@ -76,6 +77,12 @@ class Curate(Section):
         default=8, ge=3, description="words in a row that a training prompt may not share with dev or frozen"
     )
     allow_unknown_licence: bool = False
+    wrapped_share: float = Field(
+        default=0.35, ge=0, le=1, description="of the rows of each kind, put into seen attacks and training wrappers"
+    )
+    unclear_share: float = Field(
+        default=0.02, ge=0, lt=1, description="of all rows, text that nobody can read, with a reply that says so"
+    )
 
     @model_validator(mode="after")
     def _shares(self) -> Curate:
@@ -98,6 +105,7 @@ class Sft(Section):
 
     enabled: bool = True
     learning_rate: float | None = Field(default=None, gt=0)
+    rate: float = Field(default=1.0, gt=0, description="times the learning rate; for candidates")
     epochs: float = Field(default=1.0, gt=0)
     batch: int = Field(default=16, ge=1)
     max_length: int = Field(default=512, ge=32)
@@ -109,16 +117,35 @@ class Sft(Section):
     whole_share: float = Field(
         default=0.25, ge=0, le=1, description="share of the replies that are learnt to their end"
     )
+    first_weight: float = Field(
+        default=1.0,
+        ge=1,
+        description="how much the first tokens of a reply that is learnt to its end weigh in the loss",
+    )
+    row_weight: Mapping[Kind, Annotated[float, Field(gt=0)]] = Field(
+        default_factory=dict, description="how much the rows of a kind weigh in the loss; 1 where not given"
+    )
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _weighed(self) -> Sft:
+        if self.first_weight > 1 and self.first_tokens is None:
+            raise ValueError("first_weight says what the first_tokens weigh; set first_tokens, too (such as 8)")
+        return self
 
 
 class Dpo(Section):
-    """Direct preference optimisation (2305.18290) on pairs, with an SFT term (RPO); reference: the policy before it."""
+    """Preference optimisation: DPO (2305.18290) and its kin on pairs, with an SFT term (RPO); or KTO
+    (train.preference), which reads the same settings but `loss` and `sft_weight`."""
 
     enabled: bool = True
+    loss: Literal[
+        "sigmoid", "sigmoid_norm", "ipo", "hinge", "nca_pair", "bco_pair", "sppo_hard", "aot", "apo_zero", "apo_down"
+    ] = Field(default="sigmoid", description="as TRL names them")
     beta: float = Field(default=0.1, gt=0)
     sft_weight: float = Field(default=0.2, ge=0, description="weight of the SFT loss on the chosen side")
     learning_rate: float | None = Field(default=None, gt=0)
+    rate: float = Field(default=1.0, gt=0, description="times the learning rate; for candidates")
     epochs: float = Field(default=1.0, gt=0)
     batch: int = Field(default=8, ge=1)
     max_length: int = Field(default=512, ge=32)
@@ -128,14 +155,82 @@ class Dpo(Section):
     )
 
 
+class Recipe(Section):
+    """A release candidate of a round besides its last checkpoint: a checkpoint, a blend of weights, or a training anew.
+
+    `start`, `mean` and `sft` are names that need nothing else: the model that the round started from (the round is not
+    accepted), the mean of its weights before and after, and the model before DPO. `blend` α: the weights that lie α of
+    the way from the round's start to its end; above 1, beyond the end. `sft` and `dpo`: settings of train.sft and
+    train.dpo that are otherwise; `shares`: of the SFT rows by kind, reached by leaving rows out.
+    """
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
+    blend: float | None = Field(default=None, ge=0, le=2)
+    shares: Mapping[Kind, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    sft: Mapping[str, Any] = Field(default_factory=dict)
+    dpo: Mapping[str, Any] = Field(default_factory=dict)
+    preference: Literal["dpo", "kto"] | None = None
+    reference: Literal["sft", "untouched"] | None = None
+    seed: int | None = None
+    from_round: int = Field(default=1, ge=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, given: Any) -> Any:
+        """`mean` for {name: mean}, and what the built-in names mean."""
+        found: Any = {"name": given} if isinstance(given, str) else given
+        if isinstance(found, Mapping) and len(cast("Mapping[str, Any]", found)) == 1:
+            return {**BUILT_IN.get(str(found.get("name")), {}), **found}
+        return found
+
+    @model_validator(mode="after")
+    def _sound(self) -> Recipe:
+        if self.name == "model":
+            raise ValueError(
+                "candidate 'model' is the round's last checkpoint, which is always there; take another name"
+            )
+        if self.name != "sft" and self.blend is None and not self.trains:
+            known = ", ".join(BUILT_IN)
+            raise ValueError(f"candidate {self.name!r} changes nothing; give blend, shares, sft, dpo ... (or {known})")
+        if self.name == "sft" and (self.blend is not None or self.trains):
+            raise ValueError("candidate 'sft' is the model before DPO; give one that changes something another name")
+        if sum(self.shares.values()) > 1 + 1e-9:
+            raise ValueError(f"candidate {self.name!r}: shares add up to more than 1")
+        return self
+
+    @property
+    def trains(self) -> bool:
+        """Whether it is trained anew."""
+        return bool(self.shares or self.sft or self.dpo) or any(
+            value is not None for value in (self.preference, self.reference, self.seed)
+        )
+
+
+BUILT_IN: Mapping[str, Mapping[str, Any]] = {
+    "start": {"blend": 0.0, "from_round": 2},
+    "mean": {"blend": 0.5, "from_round": 2},  # with the untouched model, in round 1, it would be half of a fix
+    "sft": {},
+}
+
+
 class Train(Section):
-    """`candidates`: checkpoints that evaluate may choose instead of the last one, by dev suites alone."""
+    """`candidates`: what evaluate may choose instead of the last checkpoint, by dev suites alone.
+
+    `reference` is what the preference loss keeps near: the policy as SFT left it, or the model that the run began with.
+    The first is the default though the second is the usual KL anchor: against the untouched model, which answers, DPO
+    undid within 24 to 100 steps what SFT had taught (LOG, "first tries by hand"). A candidate may try it.
+    """
 
     method: Literal["lora", "full"] = "lora"
-    candidates: tuple[Literal["sft", "mean"], ...] = Field(
-        default=("mean",),
-        description="kept besides the last checkpoint: sft, before DPO; mean, of the weights before and after",
+    preference: Literal["dpo", "kto"] = Field(default="dpo", description="on pairs; or also on rows that have no pair")
+    reference: Literal["sft", "untouched"] = Field(default="sft", description="of the preference loss")
+    candidates: tuple[Recipe, ...] = Field(
+        default=(Recipe.model_validate("mean"),),
+        description="release candidates besides the last checkpoint: sft, mean, start, or recipes of your own",
     )
+    probe: bool = Field(default=True, description="a linear probe on the untouched model's states, as a yardstick")
+    alarms: bool = Field(default=True, description="watch training, with a few replies to prompts that are set aside")
+    stop_on_alarm: bool = Field(default=False, description="stop at an alarm, and keep the last checkpoint before it")
     lora: Lora = Lora()
     sft: Sft = Sft()
     dpo: Dpo = Dpo()
@@ -156,6 +251,29 @@ class Train(Section):
                     "train.processes"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _apart(self) -> Train:
+        names = [recipe.name for recipe in self.candidates]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"candidates: {twice[0]!r} is there twice; give each another name")
+        for recipe in self.candidates:
+            if recipe.trains:
+                self.changed(recipe)
+        return self
+
+    def changed(self, recipe: Recipe) -> Train:
+        """The settings that a candidate is trained by. ValueError where they are none."""
+        own = {key: value for key in ("preference", "reference") if (value := getattr(recipe, key)) is not None}
+        parts = {
+            part: {**getattr(self, part).model_dump(exclude_unset=True), **getattr(recipe, part)}
+            for part in ("sft", "dpo")
+        }
+        rest = self.model_dump(exclude={"candidates", "sft", "dpo"}, exclude_unset=True)
+        try:
+            return Config.model_validate({"train": {**rest, **own, **parts, "candidates": ()}}).train
+        except ValidationError as error:
+            raise ValueError(f"candidate {recipe.name!r}: {_plain(error)}") from None
 
 
 class Suite(Section):
@@ -350,6 +468,7 @@ _EXPECTED = {
     "less_than": "less than {lt}",
     "less_than_equal": "{le} or less",
     "literal_error": "{expected}",
+    "string_pattern_mismatch": "a name of small letters, digits and hyphens",
 }
 
 
