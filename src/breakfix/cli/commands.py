@@ -345,6 +345,25 @@ _ALL = (
         (_arg("id", metavar="ID", help="as the report and the ledger show it"), _RUN, _JSON),
     ),
     Command(
+        "dataset",
+        "a round's training data as files: rows, a card, Croissant metadata, digests",
+        "breakfix dataset runs/demo --redact",
+        "dataset:dataset",
+        (
+            _RUN,
+            _arg("--round", metavar="N", type=_positive, help="default: the last round that was curated"),
+            _arg("-o", "--output", metavar="FOLDER", type=Path, help="default: dataset/round-N in the run's folder"),
+            _arg(
+                "--format",
+                choices=("jsonl", "parquet", "datasets"),
+                default="jsonl",
+                help="of the rows (%(default)s); datasets: folders for load_from_disk",
+            ),
+            _arg("--redact", action="store_true", help="leave out the rejected replies, which hold harmful text"),
+            _JSON,
+        ),
+    ),
+    Command(
         "ledger",
         "bring an older run's ledger up to this version",
         "breakfix ledger upgrade runs/demo",

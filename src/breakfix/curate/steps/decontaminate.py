@@ -5,11 +5,12 @@ A training row overlaps a wall where
     ngram      they share `ngram` words in a row (Brown et al. 2020, 2005.14165, took 13; ours is stricter), in scripts
                without spaces twice as many characters; a reply that the data brings along is checked, too;
     contained  the wall's prompt is shorter than that, and stands whole in what is asked (from 4 words on);
-    near       the Jaccard similarity of their character 5-grams is 0.6 or more (or `threshold`, if that is less),
-               found by MinHash as in near.py: a prompt of nine words with one changed is still caught. On the starter
-               pack and AdvBench against nine suites, 0.6 takes out one row that the other rules miss; 0.4 takes out
-               harmless ones that share no more than "What is the difference between".
-The walls stream past an index of the training rows, so a suite of long passages costs time, not memory.
+    near       the Jaccard similarity of their character 5-grams is 0.6 or more (or `threshold`, if that is less): a
+               prompt of nine words with one changed is still caught. On the starter pack and AdvBench against nine
+               suites, 0.6 takes out one row that the other rules miss; 0.4 takes out harmless ones that share no more
+               than "What is the difference between".
+The walls are indexed once, by hashes, and the rows stream past them. What is reworded altogether has none of these in
+common with the wall: that is steps/meaning.py.
 """
 
 from __future__ import annotations
@@ -17,11 +18,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from breakfix.core import Case, Dropped, Example
-from breakfix.curate.steps.near import Index, sketch
-from breakfix.curate.steps.text import asked, letters, normal, runs, unspaced, words
+from breakfix.curate.steps.hashed import Hashes, Index, Ints, Table, constants, letter_sets, mixed, tokens
+from breakfix.curate.steps.stream import BATCH, Look
+from breakfix.curate.steps.text import asked, normal, unspaced
 
 RULES = ("exact", "ngram", "contained", "near")
 SHORTEST = 4  # words: a shorter prompt ("Tell me more") stands in anything, and counts only where it is the whole turn
@@ -47,94 +52,129 @@ class Decontaminate:
     def __init__(self, walls: Sequence[Case], *, ngram: int, threshold: float) -> None:
         self.walls, self.ngram, self.threshold = walls, ngram, threshold
         self.report: dict[str, Any] = {}
-        self._sketches: dict[str, Any] = {}  # of the walls' texts, for the second look
 
     def __call__(self, examples: Sequence[Example]) -> tuple[list[Example], list[Dropped]]:
-        first: dict[int, Overlap] = {}
-        for overlap in self.overlaps(examples):
-            known = first.setdefault(overlap.row, overlap)
-            if RULES.index(overlap.rule) < RULES.index(known.rule):  # the plainest reason is the one to give
-                first[overlap.row] = overlap
+        hits = {overlap.row: overlap for overlap in self.overlaps(examples)}
         dropped = [
-            Dropped(examples[row], self.name, f"overlaps {hit.source} ({hit.rule})")
-            for row, hit in sorted(first.items())
+            Dropped(examples[row], self.name, f"overlaps {hit.source} ({hit.rule})") for row, hit in hits.items()
         ]
-        self.report = self._report(examples, first)
-        return [example for row, example in enumerate(examples) if row not in first], dropped
+        self.report = self._report(examples, hits)
+        return [example for row, example in enumerate(examples) if row not in hits], dropped
+
+    def looker(self) -> Look:
+        """For rows that stream (steps/stream.py); `report` stays as it is."""
+
+        def look(rows: Sequence[Example]) -> list[str]:
+            reasons = [""] * len(rows)
+            for hit in self.overlaps(rows):
+                reasons[hit.row] = f"overlaps {hit.source} ({hit.rule})"
+            return reasons
+
+        return look
 
     def overlaps(self, examples: Sequence[Example]) -> Iterator[Overlap]:
-        """Every (row, wall) that overlap, by the first rule that says so; in the order of the walls."""
-        index = _Rows(examples, self.ngram, self.threshold, self._sketches)
-        for wall in self.walls:
-            told: set[int] = set()
-            for text in (asked(wall.prompt), *wall.translations.values()):
-                for row, rule in index.overlapping(text):
-                    if row not in told:
-                        told.add(row)
-                        yield Overlap(row, rule, wall.id, wall.source)
+        """The rows that overlap, in order, each with the plainest rule that says so, and the first wall by that rule."""
+        if not self.walls:
+            return
+        for start in range(0, len(examples), BATCH):
+            batch = examples[start : start + BATCH]
+            best = np.full(len(batch), _NONE)
+            for rows, rules, walls in self._walls.hits(batch):
+                np.minimum.at(best, rows, (rules << 32) | walls)
+            for row in np.flatnonzero(best < _NONE).tolist():
+                wall = self.walls[int(best[row]) & 0xFFFFFFFF]
+                yield Overlap(start + row, RULES[int(best[row]) >> 32], wall.id, wall.source)
 
-    def _report(self, examples: Sequence[Example], first: dict[int, Overlap]) -> dict[str, Any]:
-        rules, sources = Counter(o.rule for o in first.values()), Counter(o.source for o in first.values())
+    @cached_property
+    def _walls(self) -> _Walls:
+        return _Walls(self.walls, self.ngram, min(self.threshold, EDITED))
+
+    def _report(self, examples: Sequence[Example], hits: dict[int, Overlap]) -> dict[str, Any]:
+        rules, sources = Counter(o.rule for o in hits.values()), Counter(o.source for o in hits.values())
         return {
             "walls": len(self.walls),
             "checked": len(examples),
-            "dropped": len(first),
+            "dropped": len(hits),
             "by_rule": {rule: rules[rule] for rule in RULES if rules[rule]},
             "by_wall": dict(sorted(sources.items())),
             "pairs": [
-                {"row": _origin(examples[row]), "wall": hit.wall, "rule": hit.rule}
-                for row, hit in sorted(first.items())[:SHOWN]
+                {"row": origin(examples[row]), "wall": hit.wall, "rule": hit.rule}
+                for row, hit in list(hits.items())[:SHOWN]
             ],
         }
 
 
-class _Rows:
-    """The training rows, indexed: by whole turns, by runs of words, by shingles."""
-
-    def __init__(self, examples: Sequence[Example], ngram: int, threshold: float, sketches: dict[str, Any]) -> None:
-        self.ngram, self.sketches = ngram, sketches
-        self.whole: dict[str, set[int]] = defaultdict(set)
-        self.any: dict[tuple[str, ...], set[int]] = defaultdict(set)  # runs in what is asked and in given replies
-        self.in_asked: dict[tuple[str, ...], set[int]] = defaultdict(set)
-        self.near = Index(min(threshold, EDITED))
-        for row, example in enumerate(examples):
-            self._add(row, example)
-
-    def _add(self, row: int, example: Example) -> None:
-        turns = [message.content for message in example.prompt if message.role != "assistant"]
-        for turn in turns:
-            tokens = words(turn)
-            self.whole[" ".join(tokens)].add(row)
-            self._runs(row, tokens, self.any)
-            for size in range(SHORTEST, self._size(tokens)):
-                for run in runs(tokens, size):
-                    self.in_asked[run].add(row)
-        self._runs(row, words(example.reply), self.any)
-        self.near.add(row, letters("\n".join(turns)))
-
-    def _runs(self, row: int, tokens: Sequence[str], into: dict[tuple[str, ...], set[int]]) -> None:
-        for run in runs(tokens, self._size(tokens)):
-            into[run].add(row)
-
-    def _size(self, tokens: Sequence[str]) -> int:
-        return self.ngram * 2 if unspaced(tokens) else self.ngram
-
-    def overlapping(self, text: str) -> Iterator[tuple[int, str]]:
-        """(row, rule), a row once for each rule that says so."""
-        tokens = words(text)
-        size = self._size(tokens)
-        yield from ((row, "exact") for row in sorted(self.whole.get(normal(text), ())))
-        if len(tokens) >= size:
-            hit = {row for run in runs(tokens, size) for row in self.any.get(run, ())}
-            yield from ((row, "ngram") for row in sorted(hit))
-        elif len(tokens) >= SHORTEST:
-            yield from ((row, "contained") for row in sorted(self.in_asked.get(tuple(tokens), ())))
-        found = letters(text)
-        if not self.near.too_large(found):
-            if text not in self.sketches:
-                self.sketches[text] = sketch(found)
-            yield from ((row, "near") for row in self.near.all_like(found, self.sketches[text]))
+_NONE = np.int64(1) << 62
+_Hits = Iterator[tuple[Ints, int, Ints]]  # rows, the rule's place in RULES, walls
 
 
-def _origin(example: Example) -> str:
+class _Walls:
+    """The walls, indexed: by whole prompts, by runs of words, by shingles."""
+
+    def __init__(self, walls: Sequence[Case], ngram: int, threshold: float) -> None:
+        self.ngram = ngram
+        texts = [(n, normal(text)) for n, w in enumerate(walls) for text in (asked(w.prompt), *w.translations.values())]
+        self.numbers = np.array([n for n, _ in texts], np.int64)
+        self.whole: dict[str, int] = {}
+        for n, text in texts:
+            self.whole.setdefault(text, n)
+        runs: dict[tuple[int, int], list[tuple[Hashes, Ints]]] = defaultdict(list)  # (rule, words) → hashes, walls
+        for n, text in texts:
+            split = text.split()
+            size = self._size(split)
+            rule = 1 if len(split) >= size else 2 if len(split) >= SHORTEST else 0
+            if rule:
+                hashes = _run_hashes(*tokens([split]), size if rule == 1 else len(split))
+                runs[rule, min(size, len(split))].append((hashes, np.full(len(hashes), n)))
+        self.runs = {
+            key: Table(np.concatenate([h for h, _ in found]), np.concatenate([n for _, n in found]))
+            for key, found in runs.items()
+        }
+        self.near = Index(threshold)
+        for start in range(0, len(texts), BATCH):
+            self.near.add(letter_sets([text for _, text in texts[start : start + BATCH]]))
+
+    def _size(self, split: Sequence[str]) -> int:
+        return self.ngram * 2 if unspaced(split) else self.ngram
+
+    def hits(self, rows: Sequence[Example]) -> _Hits:
+        """Every overlap of a batch, several of a row if there are."""
+        turns = [(i, m.content) for i, row in enumerate(rows) for m in row.prompt if m.role != "assistant"]
+        normals = [normal(text) for _, text in turns]
+        exact = [(i, self.whole[text]) for (i, _), text in zip(turns, normals, strict=True) if text in self.whole]
+        yield np.array([i for i, _ in exact], np.int64), 0, np.array([n for _, n in exact], np.int64)
+        replies = [(i, normal(row.reply)) for i, row in enumerate(rows) if row.reply]
+        owners = np.array([i for i, _ in turns] + [i for i, _ in replies], np.int64)
+        yield from self._runs([*normals, *(text for _, text in replies)], owners, len(turns))
+        i, j = self.near.alike(letter_sets([normal(asked(row.prompt)) for row in rows]))
+        yield i, 3, self.numbers[j]
+
+    def _runs(self, texts: Sequence[str], owners: Ints, asked: int) -> _Hits:
+        """By runs of words. `owners` [texts]: their rows; of the texts, the first `asked` are turns, the rest replies."""
+        split = [text.split() for text in texts]
+        flat, lengths = tokens(split)
+        text = np.repeat(np.arange(len(texts)), lengths)
+        left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(flat))  # words from here to the text's end
+        sizes = np.array([self._size(s) if not t.isascii() else self.ngram for t, s in zip(texts, split)], np.int64)
+        size = np.repeat(sizes, lengths)
+        run = np.zeros(len(flat), np.uint64)
+        longest = min(max((words for _, words in self.runs), default=0), len(flat))
+        for k, factor in enumerate(constants(longest)):
+            run[: len(flat) - k] += flat[k:] * factor
+            for rule in (1, 2):
+                if (rule, k + 1) in self.runs:
+                    may = (left > k) & ((size == k + 1) if rule == 1 else (text < asked))
+                    places = np.flatnonzero(may)
+                    found, walls = self.runs[rule, k + 1].find(mixed(run[places]))
+                    yield owners[text[places[found]]], rule, walls
+
+
+def _run_hashes(flat: Hashes, lengths: Ints, n: int) -> Hashes:
+    """Of every n words in a row, as `_Walls._runs` computes them."""
+    count = int(lengths[0]) - n + 1
+    return mixed(sum((flat[k : k + count] * factor for k, factor in enumerate(constants(n))), np.zeros(count, np.uint64)))
+
+
+def origin(example: Example) -> str:
+    """What a report calls the row: the id of the case it came from."""
     return example.parents[0] if example.parents else example.id

@@ -1,85 +1,117 @@
-"""Near-duplicates by MinHash (Broder 1997; in data pipelines: Lee et al. 2022, 2107.06499). The first one stays.
+"""Near-duplicates, by the Jaccard similarity of word 3-grams (Broder 1997; in data pipelines: Lee et al. 2022,
+2107.06499). The first one stays.
 
-Ours differs: candidates from the LSH index are compared by their true Jaccard similarity, so the threshold is exact;
-and rows are compared within one label only, for a benign twin mirrors its harmful row on purpose.
+Ours differs: no MinHash estimates anything. `hashed.Index` finds every pair at the threshold, which is exact. Rows are
+compared within one label only, for a benign twin mirrors its harmful row on purpose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import cache
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Hashable, Sequence
+
+import numpy as np
 
 from breakfix.core import Dropped, Example
-from breakfix.curate.steps.text import asked, jaccard, shingles
+from breakfix.curate.steps.hashed import Index, Ints, Sets, shingle_sets
+from breakfix.curate.steps.stream import Look, whole
+from breakfix.curate.steps.text import asked, normal
 
-PERMUTATIONS = 128
-MARGIN = 0.75  # candidates are looked for down to this share of the threshold: MinHash is an estimate
 NEAR = "near-duplicate of an earlier row"
+FAMILY = "its family has enough rows that are nearly like it"
+AT_ONCE = 256  # rows of a batch that are compared with each other
 
 
-class Near:
-    """Drops a row whose shingles are like an earlier one's, of the same label, by `threshold` (0 to 1) or more."""
+class Copies:
+    """Drops a row when `most` earlier rows of its group, which were kept, are like it by `threshold` (0 to 1) or more.
 
-    name = "near"
+    `text` is what is compared; a row whose text is "" is let through, and so is one whose group is None.
+    """
 
-    def __init__(self, threshold: float) -> None:
-        self.threshold = threshold
+    def __init__(
+        self,
+        name: str,
+        threshold: float,
+        reason: str,
+        *,
+        most: int = 1,
+        text: Callable[[Example], str] = lambda row: asked(row.prompt),
+        group: Callable[[Example], Hashable] = lambda row: row.kind == "harmful",
+    ) -> None:
+        self.name, self.threshold, self.reason, self.most = name, threshold, reason, most
+        self.text, self.group = text, group
 
     def __call__(self, examples: Sequence[Example]) -> tuple[list[Example], list[Dropped]]:
-        indexes = {True: Index(self.threshold), False: Index(self.threshold)}
-        kept: list[Example] = []
-        dropped: list[Dropped] = []
-        for example in examples:
-            index, found = indexes[example.kind == "harmful"], shingles(asked(example.prompt))
-            if index.like(found) is not None:
-                dropped.append(Dropped(example, self.name, NEAR))
-            else:
-                index.add(len(kept), found)
-                kept.append(example)
-        return kept, dropped
+        return whole(self, examples)
+
+    def looker(self) -> Look:
+        index, numbers = Index(self.threshold), dict[Hashable, int]()
+        groups = np.zeros(1024, np.int64)  # of the index's rows
+
+        def look(rows: Sequence[Example]) -> list[str]:
+            nonlocal groups
+            texts = [self.text(row) for row in rows]
+            group = [self.group(row) for row in rows]
+            which = [i for i, text in enumerate(texts) if text and group[i] is not None]
+            mine = np.array([numbers.setdefault(group[i], len(numbers)) for i in which], np.int64)
+            found = shingle_sets([normal(texts[i]) for i in which])
+            reasons = [""] * len(rows)
+            for start in range(0, len(which), AT_ONCE):
+                stop = min(start + AT_ONCE, len(which))
+                part, of = found.part(start, stop), mine[start:stop]
+                gone = self._gone(index, groups, part, of)
+                for i in gone:
+                    reasons[which[start + i]] = self.reason
+                kept = np.array([i for i in range(stop - start) if i not in gone], np.int64)
+                if index.rows + len(kept) > len(groups):
+                    groups = np.concatenate([groups, np.zeros(len(groups) + len(kept), np.int64)])
+                groups[index.rows : index.rows + len(kept)] = of[kept]
+                index.add(_some(part, kept))
+            return reasons
+
+        return look
+
+    def _gone(self, index: Index, groups: Ints, part: Sets, of: Ints) -> set[int]:
+        """Places in `part` that are dropped. `of` [len(part)] and `groups` [rows of the index]: the groups."""
+        i, j = index.alike(part)
+        earlier = np.bincount(i[groups[j] == of[i]], minlength=len(of))
+        own = Index(self.threshold)
+        own.add(part)
+        beside: dict[int, list[int]] = defaultdict(list)
+        for a, b in zip(*(pair.tolist() for pair in own.alike(part)), strict=True):
+            if b < a and of[a] == of[b]:
+                beside[a].append(b)
+        gone: set[int] = set()
+        for a in range(len(of)):
+            if earlier[a] + sum(b not in gone for b in beside.get(a, ())) >= self.most:
+                gone.add(a)
+        return gone
 
 
-class Index:
-    """Sets of shingles under integer keys, asked for the most similar one."""
+def _some(of: Sets, which: Ints) -> Sets:
+    values = [of.values[of.offsets[i] : of.offsets[i + 1]] for i in which]
+    sizes = of.sizes[which] if len(which) else np.zeros(0, np.int64)
+    return Sets(np.concatenate([np.zeros(0, np.uint64), *values]), np.concatenate([[0], np.cumsum(sizes)]))
+
+
+class Near(Copies):
+    """Drops a row whose shingles are like an earlier one's, of the same label, by `threshold` (0 to 1) or more."""
 
     def __init__(self, threshold: float) -> None:
-        from datasketch import MinHashLSH
-
-        self.threshold = threshold
-        self._lsh: Any = MinHashLSH(threshold=max(0.1, threshold * MARGIN), num_perm=PERMUTATIONS)
-        self._sets: dict[int, frozenset[str]] = {}
-        self._largest = 0
-
-    def add(self, key: int, found: frozenset[str]) -> None:
-        self._lsh.insert(key, sketch(found))
-        self._sets[key] = found
-        self._largest = max(self._largest, len(found))
-
-    def all_like(self, found: frozenset[str], sketched: Any = None) -> list[int]:
-        """Keys at the threshold or above, in order. A set too large to be like any (a long passage) isn't hashed."""
-        if self.too_large(found):
-            return []
-        keys: Iterable[int] = self._lsh.query(sketched or sketch(found))
-        return sorted(key for key in keys if jaccard(found, self._sets[key]) >= self.threshold)
-
-    def too_large(self, found: frozenset[str]) -> bool:
-        return len(found) * self.threshold > self._largest
-
-    def like(self, found: frozenset[str]) -> int | None:
-        return next(iter(self.all_like(found)), None)
+        super().__init__("near", threshold, NEAR)
 
 
-@cache
-def _empty() -> Any:
-    """Its permutations are the same for every MinHash, and to draw them costs more than to hash a short text."""
-    from datasketch import MinHash
+class Family(Copies):
+    """Of rows of one family and kind that are alike by LOOSE or more, `most` stay: a frame with many fillers teaches the
+    frame. Rows without a family are no family."""
 
-    return MinHash(num_perm=PERMUTATIONS)
+    LOOSE = 0.5
 
-
-def sketch(found: frozenset[str]) -> Any:
-    """The MinHash of a set (about 0.4 ms for a hundred shingles)."""
-    made: Any = _empty().copy()
-    made.update_batch([shingle.encode() for shingle in sorted(found)])
-    return made
+    def __init__(self, most: int) -> None:
+        super().__init__(
+            "family",
+            self.LOOSE,
+            FAMILY,
+            most=most,
+            group=lambda row: (row.family, row.kind, row.language) if row.family else None,
+        )

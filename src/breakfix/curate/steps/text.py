@@ -16,20 +16,26 @@ from breakfix.core import Conversation
 _UNSPACED = re.compile(r"([\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff])")
 
 
+class _Letters(dict[int, str]):
+    """Code point → what becomes of the character: itself, a space, or nothing."""
+
+    def __missing__(self, code: int) -> str:
+        category = unicodedata.category(chr(code))
+        made = "" if category == "Cf" else chr(code) if category[0] in "LNM" else " "
+        self[code] = made  # Cf: zero-width joiners and the like, which would cut a word in two
+        return made
+
+
+_LETTERS = _Letters()
+
+
 def words(text: str) -> list[str]:
     """The normalised words, in order."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return _UNSPACED.sub(r" \1 ", "".join(map(_letter, folded))).split()
+    folded = unicodedata.normalize("NFKC", text).casefold().translate(_LETTERS)
+    return (folded if folded.isascii() else _UNSPACED.sub(r" \1 ", folded)).split()
 
 
-@lru_cache(maxsize=65536)
-def _letter(character: str) -> str:
-    category = unicodedata.category(character)
-    if category == "Cf":  # zero-width joiners and the like: they would cut a word in two
-        return ""
-    return character if category[0] in "LNM" else " "
-
-
+@lru_cache(maxsize=1 << 14)  # one step after the other asks for the same texts
 def normal(text: str) -> str:
     """Equal for texts that differ only in case, punctuation, spacing or compatibility forms."""
     return " ".join(words(text))
