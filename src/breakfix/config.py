@@ -136,13 +136,13 @@ class Sft(Section):
 
 class Dpo(Section):
     """Preference optimisation: DPO (2305.18290) and its kin on pairs, with an SFT term (RPO); or KTO
-    (train.preference), which reads the same settings but `loss` and `sft_weight`."""
+    (train.preference), which reads the same settings but `loss` and `sft_weight`. `beta` None: by loss."""
 
     enabled: bool = True
     loss: Literal[
         "sigmoid", "sigmoid_norm", "ipo", "hinge", "nca_pair", "bco_pair", "sppo_hard", "aot", "apo_zero", "apo_down"
     ] = Field(default="sigmoid", description="as TRL names them")
-    beta: float = Field(default=0.1, gt=0)
+    beta: float | None = Field(default=None, gt=0)
     sft_weight: float = Field(default=0.2, ge=0, description="weight of the SFT loss on the chosen side")
     learning_rate: float | None = Field(default=None, gt=0)
     rate: float = Field(default=1.0, gt=0, description="times the learning rate; for candidates")

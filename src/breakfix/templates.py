@@ -75,7 +75,7 @@ COMMENTS = {
     "train.dpo.enabled": "",
     "train.dpo.loss": "TRL's: sigmoid | sigmoid_norm | ipo | hinge | nca_pair | bco_pair | sppo_hard | aot | apo_zero\n"
     "  | apo_down",
-    "train.dpo.beta": "how much leaving the reference costs",
+    "train.dpo.beta": "how much leaving the reference costs; null: by the loss",
     "train.dpo.sft_weight": "weight of the SFT loss on the preferred reply",
     "train.dpo.learning_rate": "null: by method and the model's width",
     "train.dpo.rate": "times the learning rate; of use in candidates",
