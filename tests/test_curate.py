@@ -33,6 +33,7 @@ from breakfix.curate import advbench, evidence, mix, run
 from breakfix.curate.base import Prompt, through
 from breakfix.curate.sources import Gathered, check_files, gather
 from breakfix.curate.steps.exact import Exact
+from breakfix.curate.wrappers import fillers
 from breakfix.errors import AssetError, ConfigError, DataError
 from breakfix.judges.refusal import RefusalJudge
 from breakfix.ledger import Ledger
@@ -87,7 +88,8 @@ def source(path: Path, **more: Any) -> Source:
 
 
 def config(*sources: Source, pairs: int = 4, **more: Any) -> Config:
-    curate = Curate(sources=sources, **{"harmful": 4, "harmful_share": 0.4, "twin_share": 0.4, **more})
+    bare = {"wrapped_share": 0.0, "unclear_share": 0.0}
+    curate = Curate(sources=sources, **{"harmful": 4, "harmful_share": 0.4, "twin_share": 0.4, **bare, **more})
     return Config(curate=curate, train=Train(dpo=Dpo(max_pairs=pairs)))
 
 
@@ -114,6 +116,30 @@ def curated(
     config: Config, ledger: Ledger, model: Fake, *, round: int = 1, walls: Sequence[Case] = ()
 ) -> dict[str, Any]:
     return run(config, ledger, model, RefusalJudge(), round=round, walls=walls, progress=silent)
+
+
+def test_rows_are_wrapped_alike_and_some_are_unreadable(ledger: Ledger, jsonl: Path) -> None:
+    half = config(source(jsonl), harmful=10, wrapped_share=0.5, unclear_share=0.1)
+    record = curated(half, ledger, Refuser("zzz", ANSWER))
+    rows = list(ledger.examples(round=1, dataset="sft"))
+    wrapped = {kind: sum(n for frame, n in some.items() if frame) for kind, some in record["wrapped"].items()}
+    assert wrapped["harmful"] == pytest.approx(record["mix"]["harmful"] / 2, abs=2)
+    assert wrapped["twin"] == pytest.approx(record["mix"]["twin"] / 2, abs=2)
+    unreadable = [row for row in rows if row.source == "unclear"]
+    assert len(unreadable) == round(0.1 * len(rows))
+    assert all(row.kind == "plain" and row.rejected is None for row in unreadable)
+    assert all(ledger.case(parent) is not None for row in rows for parent in row.parents)
+
+
+def test_a_frame_that_comes_too_near_to_what_is_measured_is_left_away(ledger: Ledger, jsonl: Path) -> None:
+    wall = Case("w", ask("{name} (customer)"), Expect.COMPLY, "suite", Split.DEV)  # nothing near
+    prose = [Case(f"w{i}", ask(text), Expect.COMPLY, "suite", Split.DEV) for i, text in enumerate(fillers()["prose"])]
+    record = curated(
+        config(source(jsonl), harmful=10, wrapped_share=1.0), ledger, Refuser("zzz", ANSWER), walls=[wall, *prose]
+    )
+    assert record["wrapped"]["not"]["in this frame it overlaps what is measured"] > 0
+    asked = "\n".join(m.content for e in ledger.examples(round=1, dataset="sft") for m in e.prompt)
+    assert not any(text in asked for text in fillers()["prose"])
 
 
 # ---- sources

@@ -230,14 +230,18 @@ class Cycle:
 
     def _curate(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
         from . import curate
+        from .redteam import catalogue
+        from .redteam.plan import split_families
 
         config, base = self.config, self.base_path()
+        seen, _ = split_families(list(catalogue().values()), config.redteam.seen, config.redteam.held_out)
         inputs = {
             "curate": config.curate.model_dump(mode="json", exclude={"sources"}),
             "sources": [read(source) for source in config.curate.sources],
             "pairs": config.train.dpo.max_pairs if config.train.dpo.enabled else 0,
             "longest": config.train.sft.max_length,
             "families": [config.redteam.seen, config.redteam.held_out],  # whose findings may be learnt from
+            "frames": attacks(config.redteam.seen, ()),  # and what requests are put into
             "walls": digest([[c.id, c.source, c.prompt, dict(c.translations)] for c in self.walls()]),
             "not_checked": [row["suite"] for row in self._no_walls],
             "found": digest(self.ledger.vulnerabilities(round=round - 1)),  # what of identify it reads: not the gate
@@ -248,7 +252,7 @@ class Cycle:
         def make() -> dict[str, Any]:
             return curate.run(
                 config, self.ledger, self.model(base), self.judge, round=round, walls=self.walls(),
-                not_checked=self._no_walls, progress=self.progress,
+                not_checked=self._no_walls, attacks=seen, progress=self.progress,
             )  # fmt: skip
 
         return inputs, make

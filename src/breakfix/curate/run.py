@@ -9,16 +9,17 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from breakfix import assets
 from breakfix.config import Config
-from breakfix.core import Attempt, Case, Dropped, Example, Judge, Model, Status, Step, Vulnerability
+from breakfix.core import Attack, Attempt, Case, Dropped, Example, Judge, Model, Status, Step, Vulnerability
 from breakfix.curate import evidence, mint, mix
 from breakfix.curate.answers import Reply, own_replies
+from breakfix.curate.augment import Augment, counts, even
 from breakfix.curate.base import KINDS, Progress, Prompt, through
 from breakfix.curate.sources import Gathered, gather
 from breakfix.curate.steps.decontaminate import Decontaminate
@@ -26,6 +27,7 @@ from breakfix.curate.steps.exact import Exact
 from breakfix.curate.steps.licence import Licence
 from breakfix.curate.steps.near import Near
 from breakfix.curate.steps.text import conversation
+from breakfix.curate.unclear import unclear
 from breakfix.errors import DataError
 from breakfix.ledger import Ledger
 
@@ -48,9 +50,12 @@ class _Round:
     judge: Judge
     number: int
     progress: Progress
+    wrap: Augment
+    clean: Decontaminate
     dropped: list[Dropped] = field(default_factory=list[Dropped])
     labels: Counter[str] = field(default_factory=Counter[str])
     spare: int = 0
+    put: list[Case] = field(default_factory=list[Case])  # cases that curation made: wrapped ones, unreadable ones
 
     def rng(self, what: str) -> random.Random:
         return random.Random(f"{self.config.seed}/curate/{self.number}/{what}")
@@ -65,21 +70,24 @@ def run(
     round: int,
     walls: Sequence[Case],
     not_checked: Sequence[Mapping[str, str]] = (),
+    attacks: Sequence[Attack] = (),
     progress: Progress,
     resolve: Callable[[str], Path] = _asset,
 ) -> dict[str, Any]:
     """Make the round's data from the pool and from what round - 1 found; returns the stage's record.
 
     `base_model` is the untouched one, `walls` every dev and frozen case that can be had, `not_checked` the suites that
-    can't ({suite, reason}): with such the data is not called clean, though nothing may overlap. Raises DataError where
+    can't ({suite, reason}): with such the data is not called clean, though nothing may overlap. `attacks` are those of
+    the seen families, which requests of the pool are put into beside our own wrappers. Raises DataError where
     the data is not valid, has no harmful or no harmless prompts, or still overlaps the walls at the end; AssetError.
     """
-    here = _Round(config, ledger, base_model, judge, round, progress)
     longest = 4 * config.train.sft.max_length  # characters: about max_length tokens
+    clean = Decontaminate(walls, ngram=config.curate.ngram, threshold=config.curate.near_duplicate)
+    wrap = Augment(config.curate.wrapped_share, attacks, seed=f"{config.seed}/wrap/{round}", longest=longest)
+    here = _Round(config, ledger, base_model, judge, round, progress, wrap, clean)
     gathered = gather(config.curate.sources, seed=config.seed, longest=longest, resolve=resolve)
     open_ = [v for v in (ledger.vulnerabilities(round=round - 1) if round else []) if v.status is not Status.FIXED]
     found = _failures(here, open_, gathered.prompts)
-    clean = Decontaminate(walls, ngram=config.curate.ngram, threshold=config.curate.near_duplicate)
     prompts = _step(here, [*found.prompts, *gathered.prompts], clean)
     rows, wanted, replayed = _rows(here, prompts, open_)
     pairs = mix.pairs(rows, config.train.dpo.max_pairs) if config.train.dpo.enabled else []
@@ -88,7 +96,7 @@ def run(
     _refuse_overlap(sft, clean)
     clean.report |= {"clean": True if not not_checked else None, "not_checked": [dict(row) for row in not_checked]}
     named = {parent for row in (*sft, *(drop.example for drop in here.dropped)) for parent in row.parents}
-    ledger.add_cases([prompt.case for prompt in gathered.prompts if prompt.case.id in named])  # ends of their lineage
+    ledger.add_cases([case for case in _cases(here, gathered.prompts) if case.id in named])  # ends of their lineage
     ledger.add_drops(here.dropped, round=round)
     ledger.add_examples(sft, round=round, dataset="sft")
     ledger.add_examples(pairs, round=round, dataset="dpo")
@@ -100,6 +108,11 @@ def run(
         "decontamination": clean.report,
         "evidence": {"rows": len(found.prompts), "barred": dict(found.barred), "no_twin": dict(found.no_twin)},
     }
+
+
+def _cases(here: _Round, pool: Sequence[Prompt]) -> Iterator[Case]:
+    yield from (prompt.case for prompt in pool)
+    yield from here.put
 
 
 def _failures(here: _Round, open_: Sequence[Vulnerability], pool: Sequence[Prompt]) -> evidence.Evidence:
@@ -145,7 +158,7 @@ def _rows(
         failures = [p for p in left if len(p.parents) > 1][: (n + 1) // 2]
         rest = [p for p in left if len(p.parents) <= 1]
         ordered = mix.order(rest, n, boost[kind], here.rng(f"order {kind}"), used=used, prefer=chosen)
-        minted[kind] = _fill(here, kind, [*failures, *ordered], n)
+        minted[kind] = _fill(here, kind, [*failures, *here.wrap(ordered)], n)
         short = n - len(minted[kind])  # plain rows stand in for twins whose replies would not do
         chosen.update(parent for row in minted[kind] for parent in row.parents[:1])
     had = {kind: len(minted[kind]) + len(replayed[kind]) for kind in KINDS}
@@ -154,7 +167,18 @@ def _rows(
         keep = max(0, final[kind] - len(replayed[kind]))
         here.spare += len(minted[kind]) - min(keep, len(minted[kind]))
         minted[kind] = minted[kind][:keep]
+    minted["plain"] = _with_unclear(here, minted["plain"], sum(map(len, minted.values())))
     return [row for kind in KINDS for row in minted[kind]], wanted, [e for kind in KINDS for e in replayed[kind]]
+
+
+def _with_unclear(here: _Round, plain: list[Example], rows: int) -> list[Example]:
+    """The plain rows, with texts that nobody can read in place of the last: a share of all rows (see unclear.py)."""
+    n = min(round(here.config.curate.unclear_share * rows), len(plain))
+    sentences = [row.prompt[-1].content for row in plain if row.language == "en" and len(row.parents) == 1]
+    made = unclear(n, sentences, here.rng("unclear"))
+    here.put.extend(prompt.case for prompt in made)
+    here.spare += n
+    return [*plain[: len(plain) - n], *(prompt.example(prompt.reply or "", None) for prompt in made)]
 
 
 def _require(here: _Round, by_kind: Mapping[str, Sequence[Prompt]]) -> None:
@@ -170,7 +194,7 @@ def _fill(here: _Round, kind: str, ordered: Sequence[Prompt], n: int) -> list[Ex
     """Mint rows from the first prompts on, until there are n or the prompts are used up."""
     rng, rows, at = here.rng(f"mint {kind}"), list[Example](), 0
     while len(rows) < n and at < len(ordered):
-        batch = ordered[at : at + math.ceil((n - len(rows)) * SPARE)]
+        batch = _off_walls(here, ordered[at : at + math.ceil((n - len(rows)) * SPARE)])
         replies = _replies(here, kind, batch, at)
         made = mint.harmful if kind == "harmful" else mint.benign
         some, dropped = made(batch, replies, here.judge, rng)
@@ -178,7 +202,17 @@ def _fill(here: _Round, kind: str, ordered: Sequence[Prompt], n: int) -> list[Ex
         here.dropped.extend(dropped)
         at += len(batch)
     here.spare += max(0, len(rows) - n)
-    return rows[:n]
+    return even(rows, n, ordered[:n])
+
+
+def _off_walls(here: _Round, batch: Sequence[Prompt]) -> list[Prompt]:
+    """The prompts, bare again where a frame brought them too near to what is measured."""
+    places = [i for i, prompt in enumerate(batch) if prompt.case.id in here.wrap.bare]
+    near = {places[hit.row] for hit in here.clean.overlaps([batch[i].draft for i in places])}
+    here.wrap.skipped["in this frame it overlaps what is measured"] += len(near)
+    found = [here.wrap.bare[p.case.id] if i in near else p for i, p in enumerate(batch)]
+    here.put.extend(prompt.case for prompt in found if prompt.case.id in here.wrap.bare)
+    return found
 
 
 def _replies(here: _Round, kind: str, batch: Sequence[Prompt], at: int) -> dict[str, Reply]:
@@ -238,6 +272,7 @@ def _record(
         "dropped": [{"step": step, "reason": reason, "n": n} for (step, reason), n in drops.items()],
         "own_replies": dict(sorted(here.labels.items())),
         "spare": here.spare,
+        "wrapped": counts(sft) | {"not": dict(here.wrap.skipped)},
     }
 
 
