@@ -72,9 +72,25 @@ class Curate(Section):
     harmful_share: float = Field(default=0.30, gt=0, lt=1)
     twin_share: float = Field(default=0.33, ge=0, lt=1)
     reply_tokens: int = Field(default=24, ge=8, description="length of the replies that the untouched model gives")
-    near_duplicate: float = Field(default=0.8, gt=0, le=1, description="MinHash Jaccard similarity of word 3-grams")
+    near_duplicate: float = Field(default=0.8, gt=0, le=1, description="Jaccard similarity of word 3-grams")
+    per_family: int | None = Field(default=None, ge=1, description="rows of a family and kind that are half alike")
+    per_hazard: int | None = Field(default=None, ge=1, description="rows of a hazard, of each kind")
+    reply_copies: int | None = Field(
+        default=8, ge=1, description="rows in which the model's own text (rejected, or a benign reply) is the same"
+    )
     ngram: int = Field(
         default=8, ge=3, description="words in a row that a training prompt may not share with dev or frozen"
+    )
+    embedding: float | None = Field(
+        default=None, gt=0, le=1, description="cosine to a measured request from which a prompt counts as the same"
+    )
+    check_language: bool = Field(default=True, description="drop what is surely in another language than it says")
+    personal_data: Literal["drop", "mask", "keep"] = "mask"
+    quality: float | None = Field(
+        default=0.2, ge=0, le=1, description="least score of form of a given reply, and of what is replayed"
+    )
+    label_errors: Literal["off", "report", "drop"] = Field(
+        default="off", description="rows whose label a classifier on embeddings is sure is wrong"
     )
     allow_unknown_licence: bool = False
     wrapped_share: float = Field(
