@@ -76,7 +76,7 @@ class Curate(Section):
     per_family: int | None = Field(default=None, ge=1, description="rows of a family and kind that are half alike")
     per_hazard: int | None = Field(default=None, ge=1, description="rows of a hazard, of each kind")
     reply_copies: int | None = Field(
-        default=8, ge=1, description="rows in which the model's own text (rejected, or a benign reply) is the same"
+        default=None, ge=1, description="rows in which the model's own text (rejected, or a benign reply) is the same"
     )
     ngram: int = Field(
         default=8, ge=3, description="words in a row that a training prompt may not share with dev or frozen"

@@ -16,16 +16,14 @@ from typing import Any
 
 from breakfix import assets
 from breakfix.config import Config
-from breakfix.core import Attack, Attempt, Case, Dropped, Example, Judge, Model, Status, Step, Vulnerability
+from breakfix.core import Attack, Attempt, Case, Dropped, Example, Judge, Model, Status, Vulnerability
 from breakfix.curate import evidence, mint, mix
 from breakfix.curate.answers import Reply, own_replies
 from breakfix.curate.augment import Augment, counts, even
 from breakfix.curate.base import KINDS, Progress, Prompt, through
 from breakfix.curate.sources import Gathered, gather
 from breakfix.curate.steps.decontaminate import Decontaminate
-from breakfix.curate.steps.exact import Exact
-from breakfix.curate.steps.licence import Licence
-from breakfix.curate.steps.near import Near
+from breakfix.curate.steps.order import Order
 from breakfix.curate.steps.text import conversation
 from breakfix.curate.unclear import unclear
 from breakfix.errors import DataError
@@ -52,6 +50,7 @@ class _Round:
     progress: Progress
     wrap: Augment
     clean: Decontaminate
+    order: Order
     dropped: list[Dropped] = field(default_factory=list[Dropped])
     labels: Counter[str] = field(default_factory=Counter[str])
     spare: int = 0
@@ -84,16 +83,20 @@ def run(
     longest = 4 * config.train.sft.max_length  # characters: about max_length tokens
     clean = Decontaminate(walls, ngram=config.curate.ngram, threshold=config.curate.near_duplicate)
     wrap = Augment(config.curate.wrapped_share, attacks, seed=f"{config.seed}/wrap/{round}", longest=longest)
-    here = _Round(config, ledger, base_model, judge, round, progress, wrap, clean)
+    order = Order(
+        config.curate, walls, clean, resolve=resolve, seed=config.seed, threads=config.hardware.threads
+    )  # fmt: skip
+    here = _Round(config, ledger, base_model, judge, round, progress, wrap, clean, order)
     gathered = gather(config.curate.sources, seed=config.seed, longest=longest, resolve=resolve)
     open_ = [v for v in (ledger.vulnerabilities(round=round - 1) if round else []) if v.status is not Status.FIXED]
     found = _failures(here, open_, gathered.prompts)
-    prompts = _step(here, [*found.prompts, *gathered.prompts], clean)
+    prompts = _step(here, [*found.prompts, *gathered.prompts])
     rows, wanted, replayed = _rows(here, prompts, open_)
     pairs = mix.pairs(rows, config.train.dpo.max_pairs) if config.train.dpo.enabled else []
     sft = [*rows, *replayed]
     here.rng("shuffle").shuffle(sft)
     _refuse_overlap(sft, clean)
+    told = order.report()
     clean.report |= {"clean": True if not not_checked else None, "not_checked": [dict(row) for row in not_checked]}
     named = {parent for row in (*sft, *(drop.example for drop in here.dropped)) for parent in row.parents}
     ledger.add_cases([case for case in _cases(here, gathered.prompts) if case.id in named])  # ends of their lineage
@@ -101,7 +104,7 @@ def run(
     ledger.add_examples(sft, round=round, dataset="sft")
     ledger.add_examples(pairs, round=round, dataset="dpo")
     _note_cuts(here, gathered)
-    return _record(here, sft, pairs, open_) | {
+    return _record(here, sft, pairs, open_) | told | {
         "wanted": wanted,
         "replayed": len(replayed),
         "cut": len(gathered.cuts),
@@ -123,11 +126,9 @@ def _failures(here: _Round, open_: Sequence[Vulnerability], pool: Sequence[Promp
     return evidence.collect(open_, attempts, cases, twins, here.config.redteam, here.rng("twins"))
 
 
-def _step(here: _Round, prompts: list[Prompt], clean: Decontaminate) -> list[Prompt]:
+def _step(here: _Round, prompts: list[Prompt]) -> list[Prompt]:
     """Put the prompts through every step, and keep what each takes out."""
-    curate = here.config.curate
-    licence, near = Licence(allow_unknown=curate.allow_unknown_licence), Near(curate.near_duplicate)
-    steps: list[Step] = [licence, Exact(), near, clean]
+    steps = here.order.steps
     for done, step in enumerate(steps):
         here.progress(f"curation step {step.name}", done, len(steps))
         prompts, dropped = through(step, prompts)
@@ -145,7 +146,11 @@ def _rows(
     wanted = mix.sizes(here.config.curate, {kind: len(some) for kind, some in by_kind.items()}, extra)
     earlier = [e for r in range(1, here.number) for e in here.ledger.examples(round=r, dataset="sft")]
     replayed = {
-        kind: mix.replay([e for e in earlier if e.kind == kind], int(wanted[kind] * REPLAY), here.rng(f"replay {kind}"))
+        kind: mix.replay(
+            [e for e in earlier if e.kind == kind and here.order.fine(e)],
+            int(wanted[kind] * REPLAY),
+            here.rng(f"replay {kind}"),
+        )
         for kind in KINDS
     }
     boost, used = mix.prescribed(open_), {e.parents[0] for e in earlier}
@@ -192,14 +197,15 @@ def _require(here: _Round, by_kind: Mapping[str, Sequence[Prompt]]) -> None:
 
 def _fill(here: _Round, kind: str, ordered: Sequence[Prompt], n: int) -> list[Example]:
     """Mint rows from the first prompts on, until there are n or the prompts are used up."""
-    rng, rows, at = here.rng(f"mint {kind}"), list[Example](), 0
+    rng, rows, at, sifted = here.rng(f"mint {kind}"), list[Example](), 0, here.order.minted()
     while len(rows) < n and at < len(ordered):
         batch = _off_walls(here, ordered[at : at + math.ceil((n - len(rows)) * SPARE)])
         replies = _replies(here, kind, batch, at)
         made = mint.harmful if kind == "harmful" else mint.benign
         some, dropped = made(batch, replies, here.judge, rng)
+        some, copies = sifted(some)
         rows.extend(some)
-        here.dropped.extend(dropped)
+        here.dropped.extend([*dropped, *copies])
         at += len(batch)
     here.spare += max(0, len(rows) - n)
     return even(rows, n, ordered[:n])

@@ -13,7 +13,7 @@ from typing import Any
 
 from breakfix import assets
 from breakfix.config import Curate
-from breakfix.core import Case, Example, Step
+from breakfix.core import Case, Dropped, Example, Step
 from breakfix.curate.caps import Caps
 from breakfix.curate.steps.decontaminate import SHOWN, Decontaminate
 from breakfix.curate.steps.exact import Exact
@@ -32,7 +32,7 @@ EMBEDDER = "multilingual-e5-small"
 
 
 class Order:
-    """`steps` take the pool of prompts; `minted` takes rows once they have their replies. `report()` is what they say.
+    """`steps` take the pool of prompts; `minted()` takes rows once they have their replies. `report()` is what they say.
 
     `resolve` gives the folder of the embedding model; where it can't, what needs it is left out, and `report` says why.
     """
@@ -77,7 +77,22 @@ class Order:
         ]
         self.steps = [step for step in found if step is not None]
         most = curate.reply_copies
-        self.minted: list[Step] = [self.personal, *([] if most is None else [said_again(curate.near_duplicate, most)])]
+        self._copies = None if most is None else said_again(curate.near_duplicate, most)
+
+    def minted(self) -> Callable[[Sequence[Example]], tuple[list[Example], list[Dropped]]]:
+        """For minted rows of one kind, batch by batch: personal data that a model wrote, and what it says again."""
+        copies = self._copies
+        look = copies.looker() if copies is not None else None
+
+        def sifted(rows: Sequence[Example]) -> tuple[list[Example], list[Dropped]]:
+            kept, dropped = self.personal(rows)
+            if copies is None or look is None:
+                return kept, dropped
+            reasons = look(kept)
+            dropped += [Dropped(row, copies.name, why) for row, why in zip(kept, reasons, strict=True) if why]
+            return [row for row, why in zip(kept, reasons, strict=True) if not why], dropped
+
+        return sifted
 
     def fine(self, earlier: Example) -> bool:
         """Whether a row of an earlier round may be replayed."""
