@@ -1,5 +1,5 @@
-"""A cap per hazard: of each kind, at most so many rows of one hazard, so that a source that is rich in one does not decide
-what "harmful" means. Which ones stay is drawn by the row's own digest: the same ones whatever else is there.
+"""A cap per hazard: of each kind, at most so many rows of one hazard, so that a source that is rich in one does not
+decide what "harmful" means. Which ones stay is drawn by the row's own digest: the same ones whatever else is there.
 """
 
 from __future__ import annotations

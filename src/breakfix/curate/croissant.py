@@ -76,10 +76,11 @@ def describe(
         "version": version,
         "isLiveDataset": False,
         "keywords": ["safety", "refusal", "preference"],
-        "rai:dataCollection": "Rows are made from published prompts, a project's own and a red team's findings; replies "
-        "are the untouched model's own or composed, and judged before they are kept. Each row says why it is there.",
-        "rai:personalSensitiveInformation": "E-mail addresses, telephone, card and account numbers, public IP addresses "
-        "and US social security numbers are looked for by form; names and addresses are not.",
+        "rai:dataCollection": "Rows are made from published prompts, a project's own and a red team's findings; "
+        "replies are the untouched model's own or composed, and judged before they are kept. Each row says why it is "
+        "there.",
+        "rai:personalSensitiveInformation": "E-mail addresses, telephone, card and account numbers, public IP "
+        "addresses and US social security numbers are looked for by form; names and addresses are not.",
         "distribution": [_file(file) for file in files],
         "recordSet": [_records(file, columns[file["set"]]) for file in files],
     }

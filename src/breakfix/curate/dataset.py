@@ -5,8 +5,8 @@
     croissant.json          croissant.py; not for folders of `datasets`, which are no files to describe
     manifest.json           every file's sha256 and size, the digest of the rows, which run and round they are of
 
-The rows have TRL's columns (prompt and completion; prompt, chosen and rejected: lists of messages), and what is known of
-them. The same round of the same run makes the same bytes of rows, card and metadata.
+The rows have TRL's columns (prompt and completion; prompt, chosen and rejected: lists of messages), and what is known
+of them. The same round of the same run makes the same bytes of rows, card and metadata.
 """
 
 from __future__ import annotations
@@ -232,8 +232,8 @@ def _name(facts: Mapping[str, Any]) -> str:
 def _what(facts: Mapping[str, Any]) -> str:
     counts = ", ".join(f"{n} {name.upper()} rows" for name, n in facts["rows"].items())
     return (
-        f"Safety training data of round {facts['round']} of the break-fix run {facts['run']}: {counts}. Harmful requests "
-        "that are declined, harmless look-alikes and plain instructions that are answered."
+        f"Safety training data of round {facts['round']} of the break-fix run {facts['run']}: {counts}. Harmful "
+        "requests that are declined, harmless look-alikes and plain instructions that are answered."
     )
 
 
@@ -251,53 +251,60 @@ def card(facts: Mapping[str, Any], published: str) -> str:
         header += ["configs:"]
         for name in facts["rows"]:
             header += [f"- config_name: {name}", f"  data_files: {name}.{facts['format']}"]
-    harmful = (
-        "The rejected side of the pairs was left out (`--redact`)."
-        if facts["redacted"]
-        else "The `rejected` side of the pairs holds **harmful text**: what models answered before they were taught. It is "
-        "there to be moved away from. Keep it from those who need not see it; `breakfix dataset RUN --redact` leaves it out."
+    tables = {name: "\n".join(_table(name, facts[key])) for name, key in TABLES.items()}
+    rows = "\n".join(f"- `{name}`: {n}" for name, n in facts["rows"].items())
+    text = CARD.format(
+        name=_name(facts),
+        what=_what(facts),
+        published=published,
+        made_by=facts["made_by"],
+        digest=facts["digest"],
+        rejected=LEFT_OUT if facts["redacted"] else HARMFUL,
+        rows=rows,
+        **tables,
     )
-    return "\n".join(
-        [
-            *header,
-            "---",
-            "",
-            f"# {_name(facts)}",
-            "",
-            _what(facts),
-            "",
-            f"Made on {published} by {facts['made_by']}. The digest of the rows is `{facts['digest']}`; `manifest.json` "
-            "has every file's.",
-            "",
-            "**Harmful requests are in this data**, each answered by declining. " + harmful,
-            "",
-            "## Rows",
-            "",
-            *(f"- `{name}`: {n}" for name, n in facts["rows"].items()),
-            "",
-            "Prompts, completions and both sides of a pair are lists of messages, as TRL's trainers take them. `why` says "
-            "why a row is there, `parents` what it came from (ids of the run's ledger: `breakfix trace ID RUN`); `kind` is "
-            "harmful, twin (a harmless look-alike) or plain; `cut` and `rejected_cut`: a token budget ended that text.",
-            "",
-            *_table("kind", facts["kinds"]),
-            *_table("hazard", facts["hazards"]),
-            *_table("language", facts["languages"]),
-            *_table("source", facts["sources"]),
-            "## Licences",
-            "",
-            "Each row has its own, in `licence`; a use of all rows has to keep to all of them. The replies to harmless "
-            "requests were written by the untouched model, whose licence may say more.",
-            "",
-            *_table("licence", facts["licences"]),
-            "## How it was made, and what it is not",
-            "",
-            "Prompts went through licences, exact and near-duplicates, a check of language, a look for personal data, and "
-            "decontamination against every benchmark that the run knows; the run's report counts what each step took out. "
-            "Names and postal addresses were not looked for. Labels were given by sources and a judge, not by people who "
-            "read each row. It teaches one model's weaknesses to that model; for another one it is a start.",
-            "",
-        ]
-    )  # fmt: skip
+    return "\n".join([*header, "---", "", text])
+
+
+TABLES = {"kind": "kinds", "hazard": "hazards", "language": "languages", "source": "sources", "licence": "licences"}
+HARMFUL = """\
+The `rejected` side of the pairs holds **harmful text**: what models answered before they were taught. It is there to be
+moved away from. Keep it from those who need not see it; `breakfix dataset RUN --redact` leaves it out."""
+LEFT_OUT = "The rejected side of the pairs was left out (`--redact`)."
+CARD = """\
+# {name}
+
+{what}
+
+Made on {published} by {made_by}. The digest of the rows is `{digest}`; `manifest.json` has every file's.
+
+**Harmful requests are in this data**, each answered by declining. {rejected}
+
+## Rows
+
+{rows}
+
+Prompts, completions and both sides of a pair are lists of messages, as TRL's trainers take them. `why` says why a row
+is there, `parents` what it came from (ids of the run's ledger: `breakfix trace ID RUN`); `kind` is harmful, twin (a
+harmless look-alike) or plain; `cut` and `rejected_cut`: a token budget ended that text.
+
+{kind}
+{hazard}
+{language}
+{source}
+## Licences
+
+Each row has its own, in `licence`; a use of all rows has to keep to all of them. The replies to harmless requests were
+written by the untouched model, whose licence may say more.
+
+{licence}
+## How it was made, and what it is not
+
+Prompts went through licences, exact and near-duplicates, a check of language, a look for personal data, and
+decontamination against every benchmark that the run knows; the run's report counts what each step took out. Names and
+postal addresses were not looked for. Labels were given by sources and a judge, not by people who read each row. It
+teaches one model's weaknesses to that model; for another one it is a start.
+"""
 
 
 def _table(name: str, counts: Mapping[str, int]) -> list[str]:

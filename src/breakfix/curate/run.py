@@ -104,12 +104,13 @@ def run(
     ledger.add_examples(sft, round=round, dataset="sft")
     ledger.add_examples(pairs, round=round, dataset="dpo")
     _note_cuts(here, gathered)
-    return _record(here, sft, pairs, open_) | told | {
+    return _record(here, sft, pairs, open_) | {
         "wanted": wanted,
         "replayed": len(replayed),
         "cut": len(gathered.cuts),
         "decontamination": clean.report,
         "evidence": {"rows": len(found.prompts), "barred": dict(found.barred), "no_twin": dict(found.no_twin)},
+        **told,
     }
 
 

@@ -73,7 +73,7 @@ class Decontaminate:
         return look
 
     def overlaps(self, examples: Sequence[Example]) -> Iterator[Overlap]:
-        """The rows that overlap, in order, each with the plainest rule that says so, and the first wall by that rule."""
+        """The rows that overlap, in order, each with the plainest rule that says so and the first wall by that."""
         if not self.walls:
             return
         for start in range(0, len(examples), BATCH):
@@ -150,7 +150,7 @@ class _Walls:
         yield i, 3, self.numbers[j]
 
     def _runs(self, texts: Sequence[str], owners: Ints, asked: int) -> _Hits:
-        """By runs of words. `owners` [texts]: their rows; of the texts, the first `asked` are turns, the rest replies."""
+        """By runs of words. `owners` [texts]: their rows; the first `asked` texts are turns, the rest replies."""
         split = [text.split() for text in texts]
         flat, lengths = tokens(split)
         text = np.repeat(np.arange(len(texts)), lengths)
@@ -172,7 +172,9 @@ class _Walls:
 def _run_hashes(flat: Hashes, lengths: Ints, n: int) -> Hashes:
     """Of every n words in a row, as `_Walls._runs` computes them."""
     count = int(lengths[0]) - n + 1
-    return mixed(sum((flat[k : k + count] * factor for k, factor in enumerate(constants(n))), np.zeros(count, np.uint64)))
+    return mixed(
+        sum((flat[k : k + count] * factor for k, factor in enumerate(constants(n))), np.zeros(count, np.uint64))
+    )
 
 
 def origin(example: Example) -> str:

@@ -167,7 +167,7 @@ def _gathered(of: Sets, which: Ints) -> Hashes:
 
 
 class Index:
-    """Texts' sets, asked for those whose Jaccard similarity to a given one is `threshold` or more. It finds all of them.
+    """Texts' sets, asked for those whose Jaccard similarity to a given one is `threshold` or more. It finds them all.
 
     Two sets x and y that are so alike share threshold × |x| elements at least. So of any |x| - ⌈threshold × |x|⌉ + 1
     elements of x, y has one: only the texts that hold one of x's rarest so many are compared (prefix filtering,

@@ -60,7 +60,7 @@ class LabelErrors:
 
 
 def out_of_fold(vectors: NDArray[np.float64], harmful: NDArray[np.bool_], seed: int) -> NDArray[np.float64]:
-    """[n]: the probability of "harmful", from a fit without the row's own fold. Folds have both labels in like shares."""
+    """[n]: the probability of "harmful", from a fit without the row's own fold. Both labels in each fold."""
     rng = np.random.default_rng(seed)
     fold = np.zeros(len(harmful), np.int64)
     for label in (False, True):

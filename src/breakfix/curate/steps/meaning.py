@@ -32,7 +32,9 @@ class Meaning:
     name = "meaning"
 
     def __init__(self, walls: Sequence[Case], vectors: Vectors, threshold: float) -> None:
-        self.walls = [wall for wall in walls if wall.expect in REQUESTS and len(normal(asked(wall.prompt)).split()) >= WORDS]
+        self.walls = [
+            wall for wall in walls if wall.expect in REQUESTS and len(normal(asked(wall.prompt)).split()) >= WORDS
+        ]
         self.vectors, self.threshold = vectors, threshold
         self.report: dict[str, Any] = {}
 

@@ -102,8 +102,8 @@ class Near(Copies):
 
 
 class Family(Copies):
-    """Of rows of one family and kind that are alike by LOOSE or more, `most` stay: a frame with many fillers teaches the
-    frame. Rows without a family are no family."""
+    """Of rows of one family, kind and language that are alike by LOOSE or more, `most` stay: a frame with many fillers
+    teaches the frame. Rows without a family are no family."""
 
     LOOSE = 0.5
 

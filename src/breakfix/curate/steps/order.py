@@ -32,7 +32,7 @@ EMBEDDER = "multilingual-e5-small"
 
 
 class Order:
-    """`steps` take the pool of prompts; `minted()` takes rows once they have their replies. `report()` is what they say.
+    """`steps` take the pool of prompts; `minted()` takes rows once they have their replies; `report()`: what they say.
 
     `resolve` gives the folder of the embedding model; where it can't, what needs it is left out, and `report` says why.
     """
@@ -63,7 +63,10 @@ class Order:
                 if curate.embedding is not None:
                     self.meaning = Meaning(walls, vectors, curate.embedding)
         found: list[Step | None] = [
-            Licence(allow_unknown=curate.allow_unknown_licence),
+            Licence(
+                allow_unknown=curate.allow_unknown_licence,
+                accepted=[s.name for s in curate.sources if s.accept_licence],
+            ),
             self.personal,
             Language() if curate.check_language else None,
             self.quality,

@@ -1,0 +1,203 @@
+"""What curation costs: exact and near-duplicates and decontamination against the built-in walls, on synthetic rows that
+stream past; seconds, microseconds a row and peak memory by size, each in a process of its own. Beside it, on 20,000 of
+the same rows, what one would write by hand for near-duplicates: datasketch's MinHash and MinHashLSH in a loop.
+
+Run: python benchmarks/curate.py [--sizes 10000 100000 1000000] [--chart FILE.svg]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import cache
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from breakfix import starter
+from breakfix.config import Suite
+from breakfix.core import Case, Dropped, Example, Split, ask
+from breakfix.curate.steps.decontaminate import Decontaminate
+from breakfix.curate.steps.exact import Exact
+from breakfix.curate.steps.near import Near
+from breakfix.curate.steps.stream import sift
+from breakfix.curate.steps.text import shingles
+from breakfix.errors import AssetError
+from breakfix.suites import SUITES, load
+
+VOCABULARY = 30_000
+PEER_ROWS = 20_000
+FRAMES = 200
+
+
+@cache
+def words() -> tuple[list[str], list[float]]:
+    """Made-up words, and their summed frequencies, which fall as in a language (Zipf)."""
+    rng = random.Random(0)
+    made = ["".join(rng.choice("aeioubdfgklmnprstvz") for _ in range(rng.randint(2, 9))) for _ in range(VOCABULARY)]
+    return made, list(accumulate(1 / (rank + 5) for rank in range(VOCABULARY)))
+
+
+def sentence(rng: random.Random, n: int) -> str:
+    made, sums = words()
+    return " ".join(rng.choices(made, cum_weights=sums, k=n))
+
+
+@cache
+def frame(number: int) -> str:
+    return sentence(random.Random(f"frame {number}"), 9)
+
+
+def text(i: int) -> str:
+    """3 rows of 10 are a frame with a few words of its own, the others 8 to 40 words."""
+    rng = random.Random(i)
+    if rng.random() < 0.3:
+        return f"{frame(rng.randrange(FRAMES))} {sentence(rng, rng.randint(5, 9))}"
+    return sentence(rng, rng.randint(8, 40))
+
+
+def rows(n: int, walls: list[Case]) -> Iterator[Example]:
+    """Of ten rows one is another again, one is another with a word changed; of a thousand one is a wall."""
+    for i in range(n):
+        rng = random.Random(-1 - i)
+        pick = rng.random()
+        if pick < 0.1 and i:
+            said = text(rng.randrange(i)).upper() + "!"
+        elif pick < 0.2 and i:
+            split = text(rng.randrange(i)).split()
+            split[rng.choice((0, -1))] = words()[0][rng.randrange(VOCABULARY)]
+            said = " ".join(split)
+        elif pick < 0.201 and walls:
+            said = f"Please: {rng.choice(walls).text}"
+        else:
+            said = text(i)
+        yield Example(ask(said), "", "synthetic", "MIT", "a benchmark", "plain")
+
+
+def all_walls() -> list[Case]:
+    """Every dev and frozen case of the built-in suites that can be had here."""
+    found = {case.id: case for case in starter.cases(split=Split.DEV)}
+    for name, spec in SUITES.items():
+        if spec.split is not Split.TRAIN:
+            try:
+                found |= {case.id: case for case in load(Suite(name=name), seed=0).cases}
+            except AssetError as error:
+                print(f"{name}: not here ({str(error)[:60]} ...)", file=sys.stderr)
+    return list(found.values())
+
+
+def measured(n: int) -> dict[str, Any]:
+    """One size, in this process."""
+    walls = all_walls()
+    for _ in rows(min(n, 1000), walls):
+        pass
+    began = time.perf_counter()
+    for _ in rows(n, walls):
+        pass
+    making = time.perf_counter() - began
+    began = time.perf_counter()
+    steps = [Exact(), Near(0.8), Decontaminate(walls, ngram=8, threshold=0.8)]
+    gone: Counter[str] = Counter()
+    for outcome in sift(steps, rows(n, walls)):
+        gone[outcome.step if isinstance(outcome, Dropped) else "kept"] += 1
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return {
+        "rows": n,
+        "walls": len(walls),
+        "seconds": seconds,
+        "of it making rows": making,
+        "peak MiB": peak,
+        **{name: gone[name] for name in ("exact", "near", "decontaminate", "kept")},
+    }
+
+
+def ours(examples: list[Example]) -> tuple[float, int]:
+    began = time.perf_counter()
+    kept, _ = Near(0.8)(examples)
+    return time.perf_counter() - began, len(kept)
+
+
+def peer(examples: list[Example]) -> tuple[float, int]:
+    """datasketch, in a loop: a candidate counts as a near-duplicate."""
+    from datasketch import MinHash, MinHashLSH
+
+    began = time.perf_counter()
+    index, kept = MinHashLSH(threshold=0.8, num_perm=128), 0
+    for i, example in enumerate(examples):
+        sketch = MinHash(num_perm=128)
+        for shingle in shingles(example.prompt[-1].content):
+            sketch.update(shingle.encode())
+        if not index.query(sketch):
+            index.insert(i, sketch)
+            kept += 1
+    return time.perf_counter() - began, kept
+
+
+def chart(found: list[dict[str, Any]], path: Path) -> None:
+    """Seconds by rows, both logarithmic, with the line that a cost in proportion would be."""
+    import vl_convert
+
+    first = found[0]["seconds"] / found[0]["rows"]
+    data = [{"rows": r["rows"], "seconds": r["seconds"], "what": "measured"} for r in found]
+    data += [{"rows": r["rows"], "seconds": first * r["rows"], "what": "in proportion"} for r in found]
+    log = {"type": "log"}
+    spec = {
+        "$schema": "https://vega.github.io/schema/vega-lite/v5.json",
+        "data": {"values": data},
+        "width": 420,
+        "height": 260,
+        "mark": {"type": "line", "point": True},
+        "encoding": {
+            "x": {"field": "rows", "type": "quantitative", "scale": log, "title": "rows"},
+            "y": {"field": "seconds", "type": "quantitative", "scale": log, "title": "seconds, one core"},
+            "color": {"field": "what", "type": "nominal", "title": None, "scale": {"range": ["#9a9a9a", "#1f5fa8"]}},
+            "strokeDash": {"field": "what", "type": "nominal", "title": None},
+        },
+    }
+    convert: Any = vl_convert
+    path.write_text(convert.vegalite_to_svg(json.dumps(spec), allowed_base_urls=[]), encoding="utf-8")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 30_000, 100_000, 300_000, 1_000_000])
+    parser.add_argument("--chart", type=Path)
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(measured(arguments.one)))
+        return
+    found: list[dict[str, Any]] = []
+    print("| rows | walls | seconds | of it making rows | µs a row | peak MiB | exact | near | on walls | kept |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    for n in arguments.sizes:
+        command = [sys.executable, __file__, "--one", str(n)]
+        one = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+        found.append(one)
+        print(
+            f"| {n:,} | {one['walls']:,} | {one['seconds']:.1f} | {one['of it making rows']:.1f} "
+            f"| {(one['seconds'] - one['of it making rows']) / n * 1e6:.0f} | {one['peak MiB']:.0f} "
+            f"| {one['exact']:,} | {one['near']:,} | {one['decontaminate']:,} | {one['kept']:,} |",
+            flush=True,
+        )
+    if arguments.chart:
+        chart(found, arguments.chart)
+    examples = list(rows(PEER_ROWS, []))
+    ours(examples[:1000])
+    (here, kept), (there, theirs) = ours(examples), peer(examples)
+    print(
+        f"near-duplicates of {PEER_ROWS:,} rows: ours {here:.2f} s ({kept:,} kept, exact), "
+        f"datasketch {there:.2f} s ({theirs:,} kept, estimated), ratio {there / here:.1f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
