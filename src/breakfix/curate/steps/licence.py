@@ -6,7 +6,7 @@ Judged by name, not by lawyers: nothing stated is unknown, "NC", "non-commercial
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from breakfix.core import Dropped, Example
 
@@ -22,17 +22,17 @@ def problem(licence: str) -> str:
 
 
 class Licence:
-    """Drops rows of unknown or non-commercial licence, unless the config allows them."""
+    """Drops rows of unknown or non-commercial licence, unless the config allows them, all or those of some sources."""
 
     name = "licence"
 
-    def __init__(self, *, allow_unknown: bool) -> None:
-        self.allow_unknown = allow_unknown
+    def __init__(self, *, allow_unknown: bool, accepted: Collection[str] = ()) -> None:
+        self.allow_unknown, self.accepted = allow_unknown, frozenset(accepted)
 
     def __call__(self, examples: Sequence[Example]) -> tuple[list[Example], list[Dropped]]:
         if self.allow_unknown:
             return list(examples), []
-        reasons = [problem(example.licence) for example in examples]
+        reasons = ["" if e.source in self.accepted else problem(e.licence) for e in examples]
         kept = [example for example, reason in zip(examples, reasons, strict=True) if not reason]
         dropped = [Dropped(e, self.name, reason) for e, reason in zip(examples, reasons, strict=True) if reason]
         return kept, dropped
