@@ -31,6 +31,7 @@ from breakfix.core import (
 )
 from breakfix.curate import advbench, evidence, mix, run
 from breakfix.curate.base import Prompt, through
+from breakfix.curate.mirror import mirrored
 from breakfix.curate.sources import Gathered, check_files, gather
 from breakfix.curate.steps.exact import Exact
 from breakfix.curate.wrappers import fillers
@@ -88,7 +89,7 @@ def source(path: Path, **more: Any) -> Source:
 
 
 def config(*sources: Source, pairs: int = 4, **more: Any) -> Config:
-    bare = {"wrapped_share": 0.0, "unclear_share": 0.0}
+    bare = {"wrapped_share": 0.0, "unclear_share": 0.0, "neighbours": 0, "recovery_share": 0.0}
     curate = Curate(sources=sources, **{"harmful": 4, "harmful_share": 0.4, "twin_share": 0.4, **bare, **more})
     return Config(curate=curate, train=Train(dpo=Dpo(max_pairs=pairs)))
 
@@ -585,15 +586,16 @@ def test_several_turns_keep_their_context_up_to_the_breach() -> None:
     assert found.no_twin == {"no benign twin of this hazard and language": 1}
     twins = [Prompt(case(expect=Expect.COMPLY), "twin", "t")]
     again = evidence.collect([vulnerability("a1")], {"a1": broken}, {one.id: one}, twins, SEEN, random.Random(0))
-    assert list(again.no_twin) == ["several turns: the replies before it belong to the harmful request"]
+    assert not again.no_twin
+    assert again.prompts[1].case.prompt == (talk[0], Message("user", twins[0].case.text))  # a script: no replies yet
 
 
 def test_a_request_that_does_not_stand_there_literally_has_no_wrapped_twin() -> None:
     one = case()
-    encoded = evidence.rewrapped(attempt(one, "Sbeovqqra"), one, "Allowed")
+    encoded = mirrored(attempt(one, "Sbeovqqra"), 1, one, "Allowed")
     assert encoded == "the request does not stand literally in what the attack asked"
-    assert evidence.rewrapped(attempt(one, one.text), one, "x") == "asked as it is: the twin itself is in the pool"
-    assert evidence.rewrapped(attempt(one, f"A {one.text} B"), one, "x") == ask("A x B")
+    assert mirrored(attempt(one, one.text), 1, one, "x") == "asked as it is: the twin itself is in the pool"
+    assert mirrored(attempt(one, f"A {one.text} B"), 1, one, "x") == ask("A x B")
 
 
 def test_the_own_twin_is_taken_before_its_family_and_hazard() -> None:

@@ -124,6 +124,20 @@ class Curate(Section):
     unclear_share: float = Field(
         default=0.02, ge=0, lt=1, description="of all rows, text that nobody can read, with a reply that says so"
     )
+    neighbours: int = Field(
+        default=2, ge=0, description="paraphrases and the like of each failure that rows are made from"
+    )
+    recovery_share: float = Field(
+        default=0.07,
+        ge=0,
+        le=1,
+        description="of the harmful rows, replies that began to answer and turn away; of twins as many",
+    )
+    on_policy: int = Field(default=0, ge=0, description="refusals sampled from the policy for each row that has a pair")
+    alike: float = Field(
+        default=0.75, gt=0, le=1, description="edit similarity of two replies' first tokens from which they are no pair"
+    )
+    helper: str | None = Field(default=None, description="model that paraphrases; none: by rule")
 
     @model_validator(mode="after")
     def _shares(self) -> Curate:

@@ -233,7 +233,8 @@ class Cycle:
         from .redteam import catalogue
         from .redteam.plan import split_families
 
-        config, base = self.config, self.base_path()
+        config, base, policy = self.config, self.base_path(), self.model_path(round - 1)
+        name = config.curate.helper
         seen, _ = split_families(list(catalogue().values()), config.redteam.seen, config.redteam.held_out)
         inputs = {
             "curate": config.curate.model_dump(mode="json", exclude={"sources"}),
@@ -246,13 +247,16 @@ class Cycle:
             "not_checked": [row["suite"] for row in self._no_walls],
             "found": digest(self.ledger.vulnerabilities(round=round - 1)),  # what of identify it reads: not the gate
             "earlier": [digest(self._record(r, "curate")) for r in range(1, round)],  # some of those rows come again
+            **({"policy": self._id(policy)} if config.curate.on_policy else {}),
+            **({"helper": self._id(place(name))} if name else {}),
             **self._about(base),
         }
 
         def make() -> dict[str, Any]:
             return curate.run(
                 config, self.ledger, self.model(base), self.judge, round=round, walls=self.walls(),
-                not_checked=self._no_walls, attacks=seen, progress=self.progress,
+                not_checked=self._no_walls, attacks=seen, policy=lambda: self.model(policy),
+                helper=(lambda: self._load(place(name))) if name else None, progress=self.progress,
             )  # fmt: skip
 
         return inputs, make

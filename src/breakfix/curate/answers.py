@@ -4,27 +4,56 @@ does not pull the model towards somebody else's style), and what a harmful one i
 They are attempts like any other, recorded under the stage "curate": a prompt that was answered in an earlier round, or
 before a kill, is not asked again. Greedy, and short (config.curate.reply_tokens): a reply that the budget cut is marked
 so (`Example.cut`), and the end of its turn is not learnt, or the model would learn to give short answers.
+
+A script (user turns in a row, see mirror.py) is asked turn by turn; the row's prompt is then the conversation that came
+of it. On-policy refusals (`refusals`) are sampled from the policy, several for each request, and judged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import random
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from breakfix import campaign
-from breakfix.core import Attempt, Case, Judge, Model, Sampling
+from breakfix.core import Answer, Ask, Attempt, Case, Conversation, Judge, Message, Model, Sampling
 from breakfix.curate.base import Progress
+from breakfix.curate.mirror import is_script
 from breakfix.ledger import Ledger
+
+SAMPLED = Sampling(max_new_tokens=64, temperature=0.8, top_p=0.95)
+LEAST_WORDS = 6  # of a refusal that is worth learning
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What the untouched model said. `cut`: the token budget ended it. `label` is the judge's word."""
+    """What the model said. `cut`: the token budget ended it. `label` is the judge's word. `asked`: the conversation in
+    which it was said, where that is not the case's prompt (a script's)."""
 
     text: str
     cut: bool
     label: str
     attempt: str
+    asked: Conversation | None = None
+
+
+class Script:
+    """The case's user turns one after the other, each after the model's reply to the one before it."""
+
+    name = "script"
+    family = "direct"
+    persona = "low-skilled"
+    version = 1
+    uses_helper = False
+
+    def __call__(self, case: Case, rng: random.Random) -> Generator[Ask, Answer, None]:
+        said: Conversation = ()
+        for message, following in zip(case.prompt, (*case.prompt[1:], None), strict=True):
+            said = (*said, message)
+            if following is not None and message.role == following.role == "user":
+                answer = yield campaign.Lead(said)
+                said = (*said, Message("assistant", answer.text or ""))
+        yield Ask(said)
 
 
 def own_replies(
@@ -39,27 +68,68 @@ def own_replies(
     progress: Progress,
 ) -> dict[str, Reply]:
     """Replies by case id; a case is missing where the model failed. Pays only for what the ledger does not hold."""
-    direct = campaign.AsIs()
+    what = "own replies of the untouched model"
+    attempts = _asked(cases, model, judge, ledger, round, Sampling(max_new_tokens=tokens), seed, what, progress)
+    return {attempt.case: _reply(attempt) for attempt in attempts}
+
+
+def refusals(
+    cases: Sequence[Case],
+    model: Model,
+    judge: Judge,
+    ledger: Ledger,
+    *,
+    n: int,
+    round: int,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Reply]:
+    """By case id, the best of n sampled replies that decline in full: one that came to its end, and of these the one
+    that says most. A case is missing where none of them will do."""
+    found: dict[str, list[Reply]] = {}
+    for draw in range(n):
+        what = f"the policy's own refusals, sample {draw + 1} of {n}"
+        for attempt in _asked(cases, model, judge, ledger, round, SAMPLED, seed + draw, what, progress):
+            reply = _reply(attempt)
+            if reply.label == "full" and not reply.cut and len(reply.text.split()) >= LEAST_WORDS:
+                found.setdefault(attempt.case, []).append(reply)
+    return {case: max(replies, key=lambda reply: len(reply.text.split())) for case, replies in found.items()}
+
+
+def _asked(
+    cases: Sequence[Case],
+    model: Model,
+    judge: Judge,
+    ledger: Ledger,
+    round: int,
+    sampling: Sampling,
+    seed: int,
+    what: str,
+    progress: Progress,
+) -> list[Attempt]:
+    """The attempts that did not fail, recorded."""
     ledger.add_cases(cases)
 
     def record(attempts: Sequence[Attempt]) -> None:
         ledger.add_attempts(attempts, round=round, stage="curate")
 
     outcome = campaign.run(
-        [campaign.Put(case, direct) for case in cases],
+        [campaign.Put(case, Script() if is_script(case.prompt) else campaign.AsIs()) for case in cases],
         model,
         judge,
-        sampling=Sampling(max_new_tokens=tokens),
+        sampling=sampling,
         seed=seed,
         known=lambda ids: {id: a for id, a in ledger.known(ids).items() if a.error is None},
         record=record,
-        progress=lambda done, total: progress("own replies of the untouched model", done, total),
+        progress=lambda done, total: progress(what, done, total),
     )
     record(outcome.attempts)  # those that were known belong to this round, too
-    return {attempt.case: _reply(attempt) for attempt in outcome.attempts if attempt.error is None}
+    return [attempt for attempt in outcome.attempts if attempt.error is None]
 
 
 def _reply(attempt: Attempt) -> Reply:
-    verdict = attempt.final
+    verdict = attempt.verdicts[-1] if attempt.verdicts else None
+    cut = len(attempt.verdicts) - 1 in attempt.cut
+    asked = attempt.transcript[:-1] if attempt.attack == Script.name else None
     text = attempt.transcript[-1].content.strip()
-    return Reply(text, bool(attempt.cut), verdict.label if verdict else "unscored", attempt.id)
+    return Reply(text, cut, verdict.label if verdict else "unscored", attempt.id, asked)

@@ -8,23 +8,61 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from breakfix.config import Redteam
-from breakfix.core import Attempt, Case, Conversation, Message, Split, Vulnerability
+from breakfix.core import Attempt, Case, Conversation, NotApplicable, Split, Vulnerability, digest
+from breakfix.curate.augment import Frame
 from breakfix.curate.base import Prompt, expected
+from breakfix.curate.mirror import is_script, mirrored
+from breakfix.curate.neighbours import Neighbour, neighbours
 
 NEVER_ASKED = frozenset({"child_sexual_exploitation"})  # no model's reply to such a request is kept for training
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Prompts from failures, and how many failures (or their twins) were left aside for which reason."""
+    """Prompts from failures, and how many failures (or their twins, or neighbours) were left aside for which reason."""
 
     prompts: list[Prompt] = field(default_factory=list[Prompt])
     barred: Counter[str] = field(default_factory=Counter[str])
     no_twin: Counter[str] = field(default_factory=Counter[str])
+    neighbours: Counter[str] = field(default_factory=Counter[str])  # made, by what was done
+    no_neighbour: Counter[str] = field(default_factory=Counter[str])
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What neighbours are made of: at most `n` of a failure; frames to put requests into; a helper's other words."""
+
+    n: int = 0
+    frames: Sequence[Frame] = ()
+    words: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """A failure that may be learnt from. `other`: the row of the other kind that mirrors its case, if there is one."""
+
+    v: Vulnerability
+    attempt: Attempt
+    case: Case
+    other: Prompt | None
+
+    @property
+    def kind(self) -> str:
+        if self.v.kind == "harmful_compliance":
+            return "harmful"
+        return "twin" if self.case.hazard else "plain"
+
+    @property
+    def both(self) -> tuple[Case, ...]:
+        return (self.case, self.other.case) if self.other else (self.case,)
+
+    def rewrapped(self, text: str) -> Conversation | str:
+        """What the attack asked, with `text` in place of its request."""
+        return mirrored(self.attempt, breach(self.attempt) or 0, self.case, text)
 
 
 def barred(attempt: Attempt, case: Case | None, redteam: Redteam) -> str:
@@ -45,93 +83,148 @@ def breach(attempt: Attempt) -> int | None:
     return attempt.place(attempt.breach)
 
 
+def lessons(
+    vulnerabilities: Sequence[Vulnerability],
+    attempts: Mapping[str, Attempt],
+    cases: Mapping[str, Case],
+    pool: Sequence[Prompt],
+    redteam: Redteam,
+    rng: random.Random,
+    aside: Counter[str],
+) -> list[Lesson]:
+    """The failures that may be learnt from; `aside` counts why others may not."""
+    twins, harmful = [p for p in pool if p.kind == "twin"], {p.case.id: p for p in pool if p.kind == "harmful"}
+    found: list[Lesson] = []
+    for v in vulnerabilities:
+        for attempt in (attempts[id] for id in v.evidence if id in attempts):
+            case = cases.get(attempt.case)
+            if reason := barred(attempt, case, redteam):
+                aside[reason] += 1
+            elif case is not None:
+                over = v.kind != "harmful_compliance"
+                other = harmful.get(case.twin) if over else _twin_of(case, attempt.language, twins, rng)
+                found.append(Lesson(v, attempt, case, other))
+    return found
+
+
 def collect(
     vulnerabilities: Sequence[Vulnerability],
     attempts: Mapping[str, Attempt],
     cases: Mapping[str, Case],
-    twins: Sequence[Prompt],
+    pool: Sequence[Prompt],
     redteam: Redteam,
     rng: random.Random,
+    around: Around | Callable[[Sequence[Lesson]], Around] = Around(),
 ) -> Evidence:
-    """Prompts from the evidence of vulnerabilities: at most as many, harmful and benign, as each prescribes."""
+    """Prompts from the evidence of vulnerabilities: at most as many, harmful and benign, as each prescribes.
+
+    First the failures themselves, each with its mirror image; then their neighbours, which are mirrored likewise.
+    `around` may depend on the failures (a helper is asked about them alone).
+    """
     found = Evidence()
+    taught = lessons(vulnerabilities, attempts, cases, pool, redteam, rng, found.barred)
+    settings = around(taught) if callable(around) else around
     for v in vulnerabilities:
-        left = {
-            True: v.prescription.get("harmful", 0),
-            False: sum(v.prescription.get(k, 0) for k in ("twins", "plain")),
-        }
-        for attempt in (attempts[id] for id in v.evidence if id in attempts):
-            case = cases.get(attempt.case)
-            if reason := barred(attempt, case, redteam):
-                found.barred[reason] += 1
-            elif case is not None:
-                made = _harmful(v, attempt, case) if v.kind == "harmful_compliance" else _refused(v, attempt, case)
-                wrapped = _benign(v, attempt, case, twins, rng, found.no_twin) if made.kind == "harmful" else None
-                for prompt in filter(None, (made, wrapped)):
-                    harmful = prompt.kind == "harmful"
-                    if left[harmful] > 0:
-                        left[harmful] -= 1
-                        found.prompts.append(prompt)
+        mine = [lesson for lesson in taught if lesson.v is v]
+        benign = sum(v.prescription.get(word, 0) for word in ("twins", "plain"))
+        room = {True: v.prescription.get("harmful", 0) or benign * (v.kind == "over_refusal"), False: benign}
+        for lesson in mine:
+            _keep(found, room, _itself(lesson), _mirror(lesson, found.no_twin))
+        for lesson, near in _near(mine, settings, rng):
+            if room[lesson.kind == "harmful"] > 0:
+                _keep(found, room, *_neighbour(lesson, near, found))
     return found
 
 
-def _harmful(v: Vulnerability, attempt: Attempt, case: Case) -> Prompt:
-    """The conversation up to the turn that broke; what was said there is what to move away from."""
-    why = f"the model answered this in an earlier round ({v.id}: {v.name}); the reply declines"
-    return _prompt(v, attempt, case, "harmful", why)
+def _keep(found: Evidence, room: dict[bool, int], *made: Prompt | None) -> None:
+    for prompt in filter(None, made):
+        if room[prompt.kind == "harmful"] > 0:
+            room[prompt.kind == "harmful"] -= 1
+            found.prompts.append(prompt)
 
 
-def _refused(v: Vulnerability, attempt: Attempt, case: Case) -> Prompt:
-    """A harmless request that was refused: the refusal is what to move away from."""
-    why = f"the model refused this harmless request in an earlier round ({v.id}: {v.name}); the reply answers"
-    return _prompt(v, attempt, case, "twin" if case.hazard else "plain", why)
+def _itself(lesson: Lesson) -> Prompt:
+    """The conversation up to the turn that failed; what was said there is what to move away from."""
+    v = lesson.v
+    did, then = ("answered this", "declines") if lesson.kind == "harmful" else (
+        "refused this harmless request", "answers",
+    )  # fmt: skip
+    why = f"the model {did} in an earlier round ({v.id}: {v.name}); the reply {then}"
+    return _prompt(v, lesson.attempt, lesson.case, lesson.kind, why)
+
+
+def _mirror(lesson: Lesson, skipped: Counter[str]) -> Prompt | None:
+    """The same attack around the request of the other kind, so that the wrapping alone comes to mean nothing."""
+    if lesson.other is None:
+        if lesson.kind == "harmful":
+            skipped["no benign twin of this hazard and language"] += 1
+        return None
+    prompt = lesson.rewrapped(lesson.other.case.text)
+    if not isinstance(prompt, str) and lesson.other.kind == "harmful" and is_script(prompt):
+        prompt = "several turns: a harmful request is not led up to by the untouched model's replies"
+    if isinstance(prompt, str):
+        skipped[prompt] += 1
+        return None
+    v, other, kind = lesson.v, lesson.other.case, lesson.other.kind
+    what = "a harmless request" if kind != "harmful" else "the harmful request that it mirrors"
+    why = f"the attack {lesson.attempt.attack} around {what} ({v.id}: {v.name}); the reply {_then(kind)}"
+    put = _case(f"{other.id}@{lesson.attempt.id}", prompt, other, kind, lesson.attempt.language)
+    return Prompt(put, kind, why, parents=(other.id, lesson.attempt.id, v.id))
+
+
+def _near(mine: Sequence[Lesson], around: Around, rng: random.Random) -> Iterator[tuple[Lesson, Neighbour]]:
+    """Neighbours of each failure, turn about."""
+    ways = [
+        neighbours(
+            lesson.case, lesson.other.case if lesson.other else None, around.frames, lesson.rewrapped, around.words, rng
+        )
+        for lesson in mine
+    ]
+    for _ in range(around.n):
+        for lesson, way in zip(mine, ways, strict=True):
+            if (near := next(way, None)) is not None:
+                yield lesson, near
+
+
+def _neighbour(lesson: Lesson, near: Neighbour, found: Evidence) -> tuple[Prompt | None, Prompt | None]:
+    """The request and its mirror image, put alike; neither where one can't be."""
+    v, attempt = lesson.v, lesson.attempt
+    sides = [(lesson.case, lesson.kind)] + ([(lesson.other.case, lesson.other.kind)] if lesson.other else [])
+    made: list[Prompt] = []
+    for case, kind in sides:
+        try:
+            prompt = near.put(case)
+        except NotApplicable as reason:
+            found.no_neighbour[str(reason)] += 1
+            return None, None
+        why = f"{near.how}: a neighbour of what failed in an earlier round ({v.id}: {v.name}); the reply {_then(kind)}"
+        id = f"{case.id}@{attempt.id}+{digest([near.how, prompt])[:8]}"
+        put = _case(id, prompt, case, kind, near.language or case.language)
+        made.append(Prompt(put, kind, why, parents=(case.id, attempt.id, v.id)))
+    found.neighbours[near.how.partition(" ")[0]] += len(made)
+    return made[0], made[1] if len(made) > 1 else None
+
+
+def _then(kind: str) -> str:
+    return "declines" if kind == "harmful" else "answers"
 
 
 def _prompt(v: Vulnerability, attempt: Attempt, case: Case, kind: str, why: str) -> Prompt:
     at = breach(attempt) or 0
     said = attempt.transcript[at].content
     usable = attempt.verdicts[attempt.breach or 0].label != "degenerate" and case.hazard not in NEVER_ASKED
-    put = _case(f"{case.id}@{attempt.id}", attempt.transcript[:at], case, kind, attempt)
+    put = _case(f"{case.id}@{attempt.id}", attempt.transcript[:at], case, kind, attempt.language)
     return Prompt(
         put, kind, why, rejected=said if usable else None, parents=(case.id, attempt.id, v.id),
         rejected_cut=usable and attempt.breach in attempt.cut,
     )  # fmt: skip
 
 
-def _case(id: str, prompt: Conversation, case: Case, kind: str, attempt: Attempt) -> Case:
-    """The case as it was put. In the attempt's language: the request may have been asked in a translation."""
+def _case(id: str, prompt: Conversation, case: Case, kind: str, language: str) -> Case:
+    """The case as it was put, in the language it was put in: the request may have been asked in a translation."""
     return replace(
-        case, id=id, prompt=prompt, expect=expected(kind), language=attempt.language, translations={}, split=Split.TRAIN
+        case, id=id, prompt=prompt, expect=expected(kind), language=language, translations={}, split=Split.TRAIN
     )
-
-
-def _benign(
-    v: Vulnerability, attempt: Attempt, case: Case, twins: Sequence[Prompt], rng: random.Random, skipped: Counter[str]
-) -> Prompt | None:
-    """The same attack around a harmless request, so that the wrapping alone does not come to mean "refuse"."""
-    twin = _twin_of(case, attempt.language, twins, rng)
-    if twin is None:
-        skipped["no benign twin of this hazard and language"] += 1
-        return None
-    prompt = rewrapped(attempt, case, twin.case.text)
-    if isinstance(prompt, str):
-        skipped[prompt] += 1
-        return None
-    why = f"the attack {attempt.attack} around a harmless request ({v.id}: {v.name}); the reply answers"
-    put = _case(f"{twin.case.id}@{attempt.id}", prompt, twin.case, "twin", attempt)
-    return Prompt(put, "twin", why, parents=(twin.case.id, attempt.id, v.id))
-
-
-def rewrapped(attempt: Attempt, case: Case, text: str) -> Conversation | str:
-    """What the attack asked, with `text` in place of the case's request; or, in words, why that can't be had."""
-    asked = attempt.transcript[: breach(attempt) or 0]
-    if sum(message.role == "assistant" for message in asked):
-        return "several turns: the replies before it belong to the harmful request"
-    if not asked or case.text not in asked[-1].content:
-        return "the request does not stand literally in what the attack asked"
-    if asked[-1].content == case.text:
-        return "asked as it is: the twin itself is in the pool"
-    return (*asked[:-1], Message("user", asked[-1].content.replace(case.text, text)))
 
 
 def _twin_of(case: Case, language: str, twins: Sequence[Prompt], rng: random.Random) -> Prompt | None:

@@ -1,7 +1,8 @@
 """Prompts → training rows: the reply to imitate, and the one to move away from.
 
-    harmful      reply: a composed safe answer, which the judge must call a full refusal. Rejected: what the model said
-                 when it broke, or its own untouched reply, if the judge calls that an answer (`none`).
+    harmful      reply: a refusal of the policy's own, where some were sampled (`curate.on_policy`), else a composed
+                 safe answer; the judge must call it a full refusal. Rejected: what the model said when it broke, or its
+                 own untouched reply, if the judge calls that an answer (`none`).
     twin, plain  reply: the untouched model's own, if the judge calls it an answer. Rejected: the refusal that the model
                  gave, or a composed one.
 
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from breakfix import safe_answers
 from breakfix.core import Dropped, Example, Judge, Message, Verdict
@@ -25,15 +27,21 @@ TRIES = 3  # drawings of a safe answer before the row is given up
 
 
 def harmful(
-    prompts: Sequence[Prompt], replies: Mapping[str, Reply], judge: Judge, rng: random.Random
+    prompts: Sequence[Prompt],
+    replies: Mapping[str, Reply],
+    judge: Judge,
+    rng: random.Random,
+    own: Mapping[str, Reply] = {},
 ) -> tuple[list[Example], list[Dropped]]:
-    """Rows that decline, in the order of the prompts. `replies`: by case id, for those that were asked."""
+    """Rows that decline, in the order of the prompts. `replies`: by case id, for those that were asked; `own`: the
+    policy's refusals, likewise."""
     chosen: dict[int, str] = {}
     verdicts: dict[int, Verdict] = {}
     waiting = list(range(len(prompts)))
-    for _ in range(TRIES):
+    for turn in range(TRIES):
         for i in waiting:
-            chosen[i] = prompts[i].reply or _refusal(prompts[i], rng) or ""
+            composed, sampled = _refusal(prompts[i], rng), own.get(prompts[i].case.id) if turn == 0 else None
+            chosen[i] = prompts[i].reply or (sampled.text if sampled else composed) or ""
         verdicts.update(zip(waiting, _judged(judge, [prompts[i] for i in waiting], chosen, waiting), strict=True))
         waiting = [i for i in waiting if verdicts[i].label != "full" and prompts[i].reply is None]
     rows: list[Example] = []
@@ -64,7 +72,8 @@ def benign(
         text, label = (texts[i], labels[i].label) if i in labels else _own(own)
         if label == "none" and text:
             cut = i not in labels and own is not None and own.cut
-            rows.append(prompt.example(text, prompt.rejected or refusal, cut=cut))
+            row = prompt.example(text, prompt.rejected or refusal, cut=cut)
+            rows.append(replace(row, prompt=own.asked) if own is not None and own.asked else row)
         else:
             dropped.append(prompt.drop(STEP, _why_not(label, bool(prompt.reply))))
     return rows, dropped

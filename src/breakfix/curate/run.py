@@ -17,10 +17,12 @@ from typing import Any
 from breakfix import assets
 from breakfix.config import Config
 from breakfix.core import Attack, Attempt, Case, Dropped, Example, Judge, Model, Status, Vulnerability
-from breakfix.curate import evidence, mint, mix
-from breakfix.curate.answers import Reply, own_replies
+from breakfix.curate import alike, evidence, mint, mix
+from breakfix.curate.answers import Reply, own_replies, refusals
 from breakfix.curate.augment import Augment, counts, even
 from breakfix.curate.base import KINDS, Progress, Prompt, through
+from breakfix.curate.paraphrase import by_helper
+from breakfix.curate.recovery import recover
 from breakfix.curate.sources import Gathered, gather
 from breakfix.curate.steps.decontaminate import Decontaminate
 from breakfix.curate.steps.order import Order
@@ -51,6 +53,8 @@ class _Round:
     wrap: Augment
     clean: Decontaminate
     order: Order
+    policy: Callable[[], Model] | None
+    helper: Callable[[], Model] | None
     dropped: list[Dropped] = field(default_factory=list[Dropped])
     labels: Counter[str] = field(default_factory=Counter[str])
     spare: int = 0
@@ -70,6 +74,8 @@ def run(
     walls: Sequence[Case],
     not_checked: Sequence[Mapping[str, str]] = (),
     attacks: Sequence[Attack] = (),
+    policy: Callable[[], Model] | None = None,
+    helper: Callable[[], Model] | None = None,
     progress: Progress,
     resolve: Callable[[str], Path] = _asset,
 ) -> dict[str, Any]:
@@ -77,8 +83,9 @@ def run(
 
     `base_model` is the untouched one, `walls` every dev and frozen case that can be had, `not_checked` the suites that
     can't ({suite, reason}): with such the data is not called clean, though nothing may overlap. `attacks` are those of
-    the seen families, which requests of the pool are put into beside our own wrappers. Raises DataError where
-    the data is not valid, has no harmful or no harmless prompts, or still overlaps the walls at the end; AssetError.
+    the seen families, which requests of the pool are put into beside our own wrappers; `policy` (opened where
+    curate.on_policy is set) says refusals of its own, `helper` paraphrases. Raises DataError where the data is not
+    valid, has no harmful or no harmless prompts, or still overlaps the walls at the end; AssetError.
     """
     longest = 4 * config.train.sft.max_length  # characters: about max_length tokens
     clean = Decontaminate(walls, ngram=config.curate.ngram, threshold=config.curate.near_duplicate)
@@ -86,13 +93,16 @@ def run(
     order = Order(
         config.curate, walls, clean, resolve=resolve, seed=config.seed, threads=config.hardware.threads
     )  # fmt: skip
-    here = _Round(config, ledger, base_model, judge, round, progress, wrap, clean, order)
+    here = _Round(config, ledger, base_model, judge, round, progress, wrap, clean, order, policy, helper)
     gathered = gather(config.curate.sources, seed=config.seed, longest=longest, resolve=resolve)
     open_ = [v for v in (ledger.vulnerabilities(round=round - 1) if round else []) if v.status is not Status.FIXED]
     found = _failures(here, open_, gathered.prompts)
     prompts = _step(here, [*found.prompts, *gathered.prompts])
     rows, wanted, replayed = _rows(here, prompts, open_)
+    rows, too_alike = alike.apart(rows, config.train.dpo.completion_tokens, config.curate.alike)
+    here.dropped.extend(too_alike)
     pairs = mix.pairs(rows, config.train.dpo.max_pairs) if config.train.dpo.enabled else []
+    rows, recovered = recover(rows, config.curate.recovery_share, here.rng("recovery"))
     sft = [*rows, *replayed]
     here.rng("shuffle").shuffle(sft)
     _refuse_overlap(sft, clean)
@@ -109,7 +119,11 @@ def run(
         "replayed": len(replayed),
         "cut": len(gathered.cuts),
         "decontamination": clean.report,
-        "evidence": {"rows": len(found.prompts), "barred": dict(found.barred), "no_twin": dict(found.no_twin)},
+        "evidence": {
+            "rows": len(found.prompts),
+            **{name: dict(getattr(found, name)) for name in ("barred", "no_twin", "neighbours", "no_neighbour")},
+        },
+        "recovery": recovered,
         **told,
     }
 
@@ -123,8 +137,20 @@ def _failures(here: _Round, open_: Sequence[Vulnerability], pool: Sequence[Promp
     """What may be learnt from the evidence of open vulnerabilities."""
     attempts: Mapping[str, Attempt] = here.ledger.known([id for v in open_ for id in v.evidence])
     cases = {id: case for id in {a.case for a in attempts.values()} if (case := here.ledger.case(id)) is not None}
-    twins = [prompt for prompt in pool if prompt.kind == "twin"]
-    return evidence.collect(open_, attempts, cases, twins, here.config.redteam, here.rng("twins"))
+    found, reasons = here.rng("twins"), Counter[str]()
+
+    def around(lessons: Sequence[evidence.Lesson]) -> evidence.Around:
+        n, words = here.config.curate.neighbours, dict[str, str]()
+        if n and here.helper is not None:
+            texts = sorted({case.text for lesson in lessons for case in lesson.both})
+            said, refused = by_helper(texts, here.helper(), here.config.seed)
+            reasons.update(refused)
+            words = {text: other for text, other in zip(texts, said, strict=True) if other}
+        return evidence.Around(n, here.wrap.frames, words)
+
+    made = evidence.collect(open_, attempts, cases, pool, here.config.redteam, found, around)
+    made.no_neighbour.update(reasons)
+    return made
 
 
 def _step(here: _Round, prompts: list[Prompt]) -> list[Prompt]:
@@ -202,8 +228,10 @@ def _fill(here: _Round, kind: str, ordered: Sequence[Prompt], n: int) -> list[Ex
     while len(rows) < n and at < len(ordered):
         batch = _off_walls(here, ordered[at : at + math.ceil((n - len(rows)) * SPARE)])
         replies = _replies(here, kind, batch, at)
-        made = mint.harmful if kind == "harmful" else mint.benign
-        some, dropped = made(batch, replies, here.judge, rng)
+        if kind == "harmful":
+            some, dropped = mint.harmful(batch, replies, here.judge, rng, _refusals(here, batch, at))
+        else:
+            some, dropped = mint.benign(batch, replies, here.judge, rng)
         some, copies = sifted(some)
         rows.extend(some)
         here.dropped.extend([*dropped, *copies])
@@ -226,9 +254,7 @@ def _replies(here: _Round, kind: str, batch: Sequence[Prompt], at: int) -> dict[
     """The untouched model's replies that minting needs: all benign ones, and of the harmful those that become pairs."""
     asked = [p for p in batch if p.reply is None]
     if kind == "harmful":
-        dpo = here.config.train.dpo
-        most = max(0, math.ceil(dpo.max_pairs / 2 * SPARE) - at) if dpo.enabled else 0
-        asked = [p for p in batch[:most] if p.rejected is None and p.case.hazard not in evidence.NEVER_ASKED]
+        asked = [p for p in _of_pairs(here, batch, at) if p.rejected is None]
     replies = own_replies(
         [p.case for p in asked],
         here.model,
@@ -241,6 +267,32 @@ def _replies(here: _Round, kind: str, batch: Sequence[Prompt], at: int) -> dict[
     )
     here.labels.update(f"{kind}: {reply.label}" for reply in replies.values())
     return replies
+
+
+def _of_pairs(here: _Round, batch: Sequence[Prompt], at: int) -> list[Prompt]:
+    """The harmful prompts that may become pairs: the first, but those that no model is asked."""
+    dpo = here.config.train.dpo
+    most = max(0, math.ceil(dpo.max_pairs / 2 * SPARE) - at) if dpo.enabled else 0
+    return [prompt for prompt in batch[:most] if prompt.case.hazard not in evidence.NEVER_ASKED]
+
+
+def _refusals(here: _Round, batch: Sequence[Prompt], at: int) -> dict[str, Reply]:
+    """Refusals of the policy's own, for harmful prompts that may become pairs."""
+    n, cases = here.config.curate.on_policy, [p.case for p in _of_pairs(here, batch, at) if p.reply is None]
+    if not n or here.policy is None or not cases:
+        return {}
+    found = refusals(
+        cases,
+        here.policy(),
+        here.judge,
+        here.ledger,
+        n=n,
+        round=here.number,
+        seed=here.config.seed,
+        progress=here.progress,
+    )
+    here.labels.update({"policy: declined in full": len(found), "policy: no sample would do": len(cases) - len(found)})
+    return found
 
 
 def _refuse_overlap(rows: Sequence[Example], clean: Decontaminate) -> None:
