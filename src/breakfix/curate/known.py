@@ -122,8 +122,8 @@ class Known:
     """A data set. `subsets`: of its subsets that may be learnt from, how rows are read; the first is the default.
 
     `hub`, with `options` for `datasets.load_dataset`; or `asset`, of which `files` says the file of a subset, and
-    `inside` the key under which its rows are. `split`: the one to learn from, where it has another name than train.
-    `folders`: a subset is a folder of the repository, not a configuration. `parts`: subsets of which that is not so.
+    `inside` the key under which its rows are. `split`: the one to learn from, where it has another name than train;
+    `splits`: that of a subset. `folders`: a subset is a folder of the repository, not a configuration.
     """
 
     name: str

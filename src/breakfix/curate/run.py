@@ -118,6 +118,8 @@ def run(
         "wanted": wanted,
         "replayed": len(replayed),
         "cut": len(gathered.cuts),
+        "left_out": {source: dict(reasons) for source, reasons in gathered.left_out.items()},
+        "forms": gathered.forms,
         "decontamination": clean.report,
         "evidence": {
             "rows": len(found.prompts),
