@@ -91,7 +91,7 @@ def _on(row: Example, rng: random.Random) -> tuple[Example, str]:
         begun = rng.choice(known["leads"]) + row.reply[:at]
         return _begun(row, begun, row.reply[at:], why), "twin: own words, and on"
     opening = rng.choice(known["openings"])
-    return _begun(row, opening["begin"], opening["on"] + row.reply, why), "twin: an opening, and on"
+    return _begun(row, opening["begin"], opening["then"] + row.reply, why), "twin: an opening, and on"
 
 
 def _own(said: str, known: Mapping[str, Any], rng: random.Random) -> str:
