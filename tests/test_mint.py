@@ -120,7 +120,9 @@ def test_a_helpers_words_are_checked() -> None:
     assert "no single text" in unlike(text, "Sure!\n\nHow do I bake dark rye bread?")
     assert "too few words" in unlike(text, "What would be a good way to paint the garden fence?")
     assert "itself" in unlike(text, "how do I bake dark rye bread at home")
-    assert "another language" in unlike(text, "Wie kann ich zu Hause dunkles Roggenbrot im Ofen backen?")
+    village = "What is the best way to prepare the bread that my grandmother used to bake in the village?"
+    mixed = "Wie kann ich das bread, grandmother, village, best, prepare zu Hause in meinem Ofen machen und backen?"
+    assert "another language" in unlike(village, mixed)
 
 
 def test_a_helper_that_fails_leaves_a_reason() -> None:
