@@ -32,7 +32,10 @@ SOURCE = "frames"
 _FIRST_PERSON = re.compile(r"\b(?:I|I'm|me|my|myself|mine|we|us|our|ours)\b")
 _MARKED = re.compile(r"\*(\w+)")
 _ONE_SYLLABLE = re.compile(r"[^aeiou]*[aeiou][^aeiouwxy]")
-_DOUBLED = frozenset({"quit", "forget", "begin", "commit", "admit", "submit", "kidnap", "unplug", "format", "outwit"})
+_DOUBLED = frozenset(  # verbs of more than one syllable, or with "qu"
+    "admit begin cancel commit debug deter forget format kidnap label outwit quit repot submit travel unclog unplug"
+    " unwrap".split()
+)
 _Loader: Any = getattr(yaml, "CBaseLoader", yaml.BaseLoader)  # scalars stay strings: "no" is a language
 
 
@@ -115,6 +118,8 @@ def _frames(data: Mapping[str, Any]) -> dict[tuple[str, str], list[Frame]]:
     found: dict[tuple[str, str], list[Frame]] = {}
     for language, slots in data.items():
         for slot, moods in cast("Mapping[str, Mapping[str, Any]]", slots).items():
+            if not set(MOODS) <= set(moods):
+                raise DataError(f"frames.yaml: {language}: {slot}: expected 'question' and 'order'")
             impersonal = set(cast("Sequence[str]", moods.get("impersonal", ())))
             frames = found[language, slot] = []
             for mood in MOODS:
