@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 
 from breakfix.config import Redteam
-from breakfix.core import Case, Message, Split, ask
+from breakfix.core import Answer, Attack, Case, Message, NotApplicable, Split, ask
 from breakfix.curate.augment import AttackFrame, Augment, augment, even, frame_of
 from breakfix.curate.base import Prompt, expected
 from breakfix.curate.steps.text import runs, words
@@ -86,13 +86,11 @@ def test_no_wrapper_shares_eight_words_in_a_row_with_a_held_out_attack() -> None
         assert not held & set(runs(words(text), 8)), text
 
 
-def _asked(attack: object, case: Case, seed: int) -> set[tuple[str, ...]]:
+def _asked(attack: Attack, case: Case, seed: int) -> set[tuple[str, ...]]:
     """Runs of eight words of all that the attack asks, whatever it hears."""
-    from breakfix.core import Answer, NotApplicable
-
     found: set[tuple[str, ...]] = set()
     try:
-        flow = attack(case, random.Random(seed))  # type: ignore[operator]
+        flow = attack(case, random.Random(seed))
         asked = next(flow)
         for _ in range(12):
             if asked.to == "target":

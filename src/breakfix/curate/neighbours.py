@@ -60,8 +60,9 @@ def _reworded(rewrap: Rewrap, words: Words, seed: str) -> Callable[[Case], Conve
         if said is None:
             raise NotApplicable("no other words were found")
         wrapped = rewrap(said)
-        bare = isinstance(wrapped, str) or is_script(wrapped)
-        return (*case.prompt[:-1], Message("user", said)) if bare else wrapped
+        if isinstance(wrapped, str) or is_script(wrapped):
+            return (*case.prompt[:-1], Message("user", said))
+        return wrapped
 
     return put
 
