@@ -17,7 +17,7 @@ from typing import Any
 from breakfix import assets
 from breakfix.config import Config
 from breakfix.core import Attack, Attempt, Case, Dropped, Example, Judge, Model, Status, Vulnerability
-from breakfix.curate import alike, evidence, mint, mix
+from breakfix.curate import alike, evidence, matched, mint, mix
 from breakfix.curate.answers import Reply, own_replies, refusals
 from breakfix.curate.augment import Augment, counts, even
 from breakfix.curate.base import KINDS, Progress, Prompt, through
@@ -333,6 +333,7 @@ def _record(
         "dropped": [{"step": step, "reason": reason, "n": n} for (step, reason), n in drops.items()],
         "own_replies": dict(sorted(here.labels.items())),
         "spare": here.spare,
+        "matched": matched.report(sft),
         "wrapped": counts(sft) | {"not": dict(here.wrap.skipped)},
     }
 
