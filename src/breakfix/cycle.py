@@ -16,7 +16,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import assets, starter
+from . import assets, frames, starter
 from .config import Config, Source, Suite
 from .core import Case, Judge, Model, Split, digest
 from .errors import AssetError, ConfigError, LedgerError
@@ -433,6 +433,8 @@ def read(item: Source | Suite) -> dict[str, Any]:
     if local is None and isinstance(item, Source) and item.hub is not None and Path(item.hub).expanduser().exists():
         local = Path(item.hub).expanduser()
     settings = item.model_dump(mode="json", exclude={"path", "hub"} if local is not None else set())
+    if local is None and isinstance(item, Source) and item.hub is None and item.name == frames.SOURCE:
+        settings["content"] = digest(frames.cases())
     return settings if local is None else {**settings, "content": contents(local)}
 
 

@@ -37,6 +37,7 @@ _DATA = (
     "licences",
     "decontamination",
     "own_replies",
+    "matched",
 )
 
 

@@ -190,6 +190,7 @@ def composition(document: Json) -> list[Json]:
         "licences": "Licence",
         "decontamination": "Overlap with test suites",
         "own_replies": "The untouched model's own answers",
+        "matched": "Harmful rows against their twins",
     }
     shown = [{**data, "decontamination": _overlap(data["decontamination"])} for data in found]
     return [{"title": title, "rows": _side_by_side([data[part] for data in shown])} for part, title in titles.items()]
