@@ -193,7 +193,7 @@ def composition(document: Json) -> list[Json]:
         "matched": "Harmful rows against their twins",
     }
     shown = [{**data, "decontamination": _overlap(data["decontamination"])} for data in found]
-    return [{"title": title, "rows": _side_by_side([data[part] for data in shown])} for part, title in titles.items()]
+    return [{"title": title, "rows": _side_by_side([data.get(part, {}) for data in shown])} for part, title in titles.items()]
 
 
 def _overlap(record: Json) -> Json:
