@@ -247,7 +247,9 @@ def test_a_known_set_by_its_hub_id_in_a_folder(tmp_path: Path, monkeypatch: pyte
         "other": {"hub": "owner/other", "kind": "plain", "subset": "one", "split": "dev"},
     }.items():
         if more.get("subset") == "red":
-            with pytest.raises(ConfigError, match="has no subset 'red' to learn from; expected harmless-base, red-team"):
+            with pytest.raises(
+                ConfigError, match="has no subset 'red' to learn from; expected harmless-base, red-team"
+            ):
                 read(Source(name=name, **more))
         else:
             assert len(read(Source(name=name, **more)).prompts) == 1
@@ -294,7 +296,7 @@ def test_a_measured_set_is_refused_by_hub_id_and_by_its_content(tmp_path: Path) 
     with pytest.raises(ConfigError, match="'mine' is xstest, a frozen data set"):
         check_files([Source(name="mine", hub="paul/xstest", kind="plain")])
     named = lines(tmp_path / "rows.jsonl", [{"prompt": "Bake bread"}])
-    with pytest.raises(ConfigError, match="'harmbench-test' .*; give data of your own another name"):
+    with pytest.raises(ConfigError, match=r"'harmbench-test' .*; give data of your own another name"):
         check_files([Source(name="harmbench-test", path=named, kind="plain")])
     check_files([Source(name="harmbench-val", path=named, kind="plain")])  # a dev set's name is free, its content not
     asset = next(asset for asset in MEASURED if asset.name == "overrefusal")
@@ -307,8 +309,8 @@ def test_a_measured_set_is_refused_by_hub_id_and_by_its_content(tmp_path: Path) 
         check_files([mine(tmp_path / asset.files[0].name, fields={"prompt": "text"})])
 
 
-def test_no_built_in_source_is_a_suite() -> None:
-    assert not {*BUILT_IN} & {*SUITES}
+def test_no_built_in_source_is_a_suite_that_steers_or_decides() -> None:
+    assert {str(SUITES[name].split) for name in {*BUILT_IN} & {*SUITES}} <= {"train"}
 
 
 # ---- any file, by a field map ------------------------------------------------------------------------------------
@@ -373,7 +375,9 @@ def test_nested_fields_filters_and_words(tmp_path: Path) -> None:
     lines(tmp_path / "rows.jsonl", rows)
     found = read(source.model_copy(update={"fields": {**source.fields, "hazard": "harms"}}))
     assert [(p.case.text, p.kind, p.case.language, p.case.hazard) for p in found.prompts] == [
-        ("Bake", "plain", "en", ""), ("Take his rake", "harmful", "de", "non_violent_crimes"), ("Sing", "plain", "en", "")
+        ("Bake", "plain", "en", ""),
+        ("Take his rake", "harmful", "de", "non_violent_crimes"),
+        ("Sing", "plain", "en", ""),
     ]  # fmt: skip
     assert found.left_out["mine"].total() == 1
 
@@ -461,8 +465,16 @@ def refused(source: Source) -> str:
         ("a.csv", b"prompt\nBake\ncaf\xe9\n", "a.csv: not UTF-8 (after line "),
         ("a.tsv", b"text\nBake\n", "a.tsv:2: prompt is missing or empty"),
         ("a.jsonl", b'{"prompt": "Bake"}\n\xff\xfe\x00\x01', "a.jsonl: not UTF-8 (byte 19); line 2"),
-        ("a.jsonl", b"PAR1\x00\x00", "a.jsonl: its first bytes are those of a Parquet file, not of text; say so by `form"),
-        ("a.csv", b"\x1f\x8b\x08\x00", "a.csv: its first bytes are those of a gzip file, not of text; say so by its end"),
+        (
+            "a.jsonl",
+            b"PAR1\x00\x00",
+            "a.jsonl: its first bytes are those of a Parquet file, not of text; say so by `form",
+        ),
+        (
+            "a.csv",
+            b"\x1f\x8b\x08\x00",
+            "a.csv: its first bytes are those of a gzip file, not of text; say so by its end",
+        ),
         ("a.jsonl.gz", b"not packed", "a.jsonl.gz: can't be read (Not a gzipped file"),
         ("a.jsonl.gz", gzip.compress(b'{"prompt": "Bake"}\n' * 99)[:40], "a.jsonl.gz: can't be read ("),
         ("a.jsonl.xz", b"not packed", "a.jsonl.xz: can't be read ("),
@@ -490,7 +502,11 @@ def test_a_line_without_an_end_and_a_folder(tmp_path: Path, monkeypatch: pytest.
     ("row", "more", "said"),
     [
         ({"promt": "Bake"}, {"fields": {"prompt": "promtp"}}, "no column 'promtp' for prompt; did you mean 'promt'?"),
-        ({"a": {"text": "x"}}, {"fields": {"prompt": "a.texd"}}, "no column 'a.texd' for prompt; did you mean 'a.text'?"),
+        (
+            {"a": {"text": "x"}},
+            {"fields": {"prompt": "a.texd"}},
+            "no column 'a.texd' for prompt; did you mean 'a.text'?",
+        ),
         ({"a": 3}, {"fields": {"prompt": "a.b"}}, "no column 'a.b' for prompt; a has no columns"),
         ({"prompt": "x", "kid": 1}, {"where": {"kind": "a"}}, "no column 'kind' of `where`; did you mean 'kid'?"),
         ({"prompt": "x", "kind": "plian"}, {"kind": None}, "kind 'plian'; expected harmful, twin or plain (or set"),
@@ -499,7 +515,11 @@ def test_a_line_without_an_end_and_a_folder(tmp_path: Path, monkeypatch: pytest.
         ({"prompt": ["a", "b"]}, {}, "prompt should be text, or a list of role and content; got a list of str"),
         ({"prompt": [{"role": "baker", "content": "x"}]}, {}, "prompt[0] has the role 'baker'; expected user, human,"),
         ({"prompt": [{"role": "user"}]}, {}, "prompt[0] has no content; expected text"),
-        ({"prompt": [{"role": "user", "content": [{"type": "text"}]}]}, {}, "prompt[0].content should be text, got list"),
+        (
+            {"prompt": [{"role": "user", "content": [{"type": "text"}]}]},
+            {},
+            "prompt[0].content should be text, got list",
+        ),
         ({"prompt": []}, {}, "prompt is missing or empty; expected what is asked"),
         ({"prompt": chat("")}, {}, "prompt is missing or empty; expected what is asked"),
         ({"prompt": [{"role": "assistant", "content": "x"}]}, {}, "prompt is missing or empty; expected what is asked"),
@@ -525,7 +545,10 @@ def test_where_nothing_is_left_the_reason_is_told(tmp_path: Path) -> None:
         ({"name": ""}, "curate.sources[0].name is ''; expected text"),
         ({"name": "a", "format": "xlsx"}, "curate.sources[0].format is 'xlsx'; expected 'jsonl', 'json',"),
         ({"name": "a", "answers": "trust"}, "curate.sources[0].answers is 'trust'; expected 'regenerate' or 'keep'"),
-        ({"name": "a", "path": "x", "revision": "v1"}, "source 'a' has a path; split and revision are of hub data sets"),
+        (
+            {"name": "a", "path": "x", "revision": "v1"},
+            "source 'a' has a path; split and revision are of hub data sets",
+        ),
         ({"name": "a", "values": {"colour": {"x": "y"}}}, "curate.sources[0].values.colour"),
         ({"name": "a", "values": {"kind": "x"}}, "curate.sources[0].values.kind is 'x'; expected keys and values"),
         ({"name": "a", "where": ["x"]}, "curate.sources[0].where is a list; expected keys and values"),

@@ -114,7 +114,9 @@ def test_a_turned_row_has_an_id_of_its_own_and_its_twin_follows() -> None:
 def test_other_languages_and_conversations_stay() -> None:
     german = [prompt(f"Write a note about {t}", language="de") for t in THINGS]
     talks = [
-        Prompt(Case(str(t), (*ask("Hi"), *ask(f"Write a note about {t}")), Expect.COMPLY, "m", Split.TRAIN), "plain", "")
+        Prompt(
+            Case(str(t), (*ask("Hi"), *ask(f"Write a note about {t}")), Expect.COMPLY, "m", Split.TRAIN), "plain", ""
+        )
         for t in THINGS
     ]
     assert form_balanced([*german, *talks], 0) == [*german, *talks]

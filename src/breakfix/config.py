@@ -63,7 +63,7 @@ class Source(Section):
     fields: Mapping[str, str] = Field(default_factory=dict)
     where: Mapping[str, str | bool | int | float | tuple[str | bool | int | float, ...]] = Field(default_factory=dict)
     values: Mapping[Literal["kind", "hazard", "language"], Annotated[Mapping[str, str], BeforeValidator(_worded)]] = (
-        Field(default_factory=dict)
+        Field(default_factory=dict[Literal["kind", "hazard", "language"], Mapping[str, str]])
     )
     licence: str = "unknown"
     accept_licence: bool = Field(default=False, description="learn from its rows whatever their licence is")

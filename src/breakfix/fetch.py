@@ -265,8 +265,8 @@ def _sync(folder: Path) -> None:
 def _size(folder: Path) -> int:
     """Bytes below a folder in which another process is at work."""
     total = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # what it takes away while we look
+        for path in folder.rglob("*"):
             total += path.stat().st_size if path.is_file() else 0
     return total
 

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, cast
 
+from breakfix.curate import columnar
 from breakfix.errors import DataError
 
 Rows = Iterator[tuple[str, Any]]
@@ -38,7 +39,6 @@ MAGIC: tuple[tuple[bytes, str], ...] = (
 )
 LONGEST_LINE = 64 << 20  # bytes
 LARGEST_ARRAY = 256 << 20  # bytes
-BATCH = 1024  # rows of Parquet in memory
 
 
 def rows(path: Path, format: str | None = None) -> Rows:
@@ -143,7 +143,7 @@ def _csv(path: Path, delimiter: str = ",") -> Rows:
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         reader = csv.reader(text, delimiter=delimiter, strict=True)
         try:
-            header = next(reader, [])
+            header = next(reader, list[str]())
             if twice := [name for name in header if header.count(name) > 1]:
                 raise DataError(f"{path}:1: column {twice[0]!r} is there twice; give each a name of its own")
             for row in reader:
@@ -162,48 +162,11 @@ def _tsv(path: Path) -> Rows:
     return _csv(path, "\t")
 
 
-def _parquet(path: Path) -> Rows:
-    import pyarrow as arrow
-    import pyarrow.parquet as parquet
-
-    try:
-        batches = parquet.ParquetFile(path).iter_batches(batch_size=BATCH)
-        yield from _batches(path, batches)
-    except arrow.ArrowInvalid as error:
-        raise DataError(f"{path}: not Parquet ({' '.join(str(error).split())[:120]})") from None
-
-
-def _arrow(path: Path) -> Rows:
-    """The stream that `datasets` writes, or a file (Feather)."""
-    import pyarrow as arrow
-
-    with path.open("rb") as file:
-        begin = file.read(6)
-    try:
-        with arrow.memory_map(str(path)) as mapped:
-            if begin == b"ARROW1":
-                reader = arrow.ipc.open_file(mapped)
-                yield from _batches(path, (reader.get_batch(i) for i in range(reader.num_record_batches)))
-            else:
-                yield from _batches(path, arrow.ipc.open_stream(mapped))
-    except arrow.ArrowInvalid as error:
-        raise DataError(f"{path}: not Arrow ({' '.join(str(error).split())[:120]})") from None
-
-
-def _batches(path: Path, batches: Any) -> Rows:
-    number = 0
-    for batch in batches:
-        for at in range(0, batch.num_rows, BATCH):
-            for row in batch.slice(at, BATCH).to_pylist():
-                number += 1
-                yield f"{path} row {number}", row
-
-
 READERS: Mapping[str, Callable[[Path], Rows]] = {
     "jsonl": _jsonl,
     "json": _json,
     "csv": _csv,
     "tsv": _tsv,
-    "parquet": _parquet,
-    "arrow": _arrow,
+    "parquet": columnar.parquet,
+    "arrow": columnar.arrow,
 }

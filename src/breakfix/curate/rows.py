@@ -216,7 +216,8 @@ def _near(name: str, known: Sequence[str], inside: str) -> str:
 def _wanted(row: Mapping[str, Any], shape: Shape, where: str) -> bool:
     for column, wanted in shape.where.items():
         value = _word(value_at(row, column, " of `where`", where))
-        if value not in [_word(one) for one in (wanted if isinstance(wanted, tuple | list) else (wanted,))]:
+        any_of = cast("Sequence[Any]", wanted if isinstance(wanted, tuple | list) else (wanted,))
+        if value not in map(_word, any_of):
             return False
     return True
 

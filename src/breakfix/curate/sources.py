@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from breakfix import assets, frames, starter
 from breakfix.config import Source
@@ -222,10 +222,10 @@ def _package(source: Source, about: known.Known, resolve: Resolve) -> files.Rows
         yield from files.rows(path)
         return
     for where, whole in files.document(path):
-        inside = whole.get(about.inside) if isinstance(whole, Mapping) else None
+        inside: Any = cast("Mapping[str, Any]", whole).get(about.inside) if isinstance(whole, Mapping) else None
         if not isinstance(inside, list):
             raise DataError(f"{where}: expected a list under {about.inside!r}, as {about.name} has")
-        yield from ((f"{where} row {number}", row) for number, row in enumerate(inside, 1))
+        yield from ((f"{where} row {number}", row) for number, row in enumerate(cast("list[Any]", inside), 1))
 
 
 def _hub(source: Source, about: known.Known | None) -> files.Rows:
