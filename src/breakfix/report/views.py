@@ -193,7 +193,8 @@ def composition(document: Json) -> list[Json]:
         "matched": "Harmful rows against their twins",
     }
     shown = [{**data, "decontamination": _overlap(data["decontamination"])} for data in found]
-    return [{"title": title, "rows": _side_by_side([data.get(part, {}) for data in shown])} for part, title in titles.items()]
+    parts = {title: [data.get(part, {}) for data in shown] for part, title in titles.items()}
+    return [{"title": title, "rows": _side_by_side(columns)} for title, columns in parts.items()]
 
 
 def _overlap(record: Json) -> Json:
