@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from breakfix.core import Case, Dropped, Example
-from breakfix.curate.steps.hashed import Hashes, Index, Ints, Table, constants, letter_sets, mixed, tokens
+from breakfix.curate.steps.hashed import Index, Ints, Table, constants, letter_sets, mixed, tokens, windows
 from breakfix.curate.steps.stream import BATCH, Look
 from breakfix.curate.steps.text import asked, normal, unspaced
 
@@ -118,18 +118,16 @@ class _Walls:
         self.whole: dict[str, int] = {}
         for n, text in texts:
             self.whole.setdefault(text, n)
-        runs: dict[tuple[int, int], list[tuple[Hashes, Ints]]] = defaultdict(list)  # (rule, words) → hashes, walls
+        alike: dict[tuple[int, int], list[tuple[int, list[str]]]] = defaultdict(list)  # (rule, words) → walls
         for n, text in texts:
             split = text.split()
             size = self._size(split)
-            rule = 1 if len(split) >= size else 2 if len(split) >= SHORTEST else 0
-            if rule:
-                hashes = _run_hashes(*tokens([split]), size if rule == 1 else len(split))
-                runs[rule, min(size, len(split))].append((hashes, np.full(len(hashes), n)))
-        self.runs = {
-            key: Table(np.concatenate([h for h, _ in found]), np.concatenate([n for _, n in found]))
-            for key, found in runs.items()
-        }
+            if len(split) >= min(size, SHORTEST):
+                alike[1 if len(split) >= size else 2, min(size, len(split))].append((n, split))
+        self.runs: dict[tuple[int, int], Table] = {}
+        for (rule, size), some in alike.items():
+            hashes, places = windows(*tokens([split for _, split in some]), size)
+            self.runs[rule, size] = Table(hashes, np.array([n for n, _ in some], np.int64)[places])
         self.near = Index(threshold)
         for start in range(0, len(texts), BATCH):
             self.near.add(letter_sets([text for _, text in texts[start : start + BATCH]]))
@@ -167,14 +165,6 @@ class _Walls:
                     places = np.flatnonzero(may)
                     found, walls = self.runs[rule, k + 1].find(mixed(run[places]))
                     yield owners[text[places[found]]], rule, walls
-
-
-def _run_hashes(flat: Hashes, lengths: Ints, n: int) -> Hashes:
-    """Of every n words in a row, as `_Walls._runs` computes them."""
-    count = int(lengths[0]) - n + 1
-    return mixed(
-        sum((flat[k : k + count] * factor for k, factor in enumerate(constants(n))), np.zeros(count, np.uint64))
-    )
 
 
 def origin(example: Example) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -49,7 +50,11 @@ class Vectors:
             self._known.update(zip(new, found))
             self.made += len(new)
             self._write(self._known)
-        return np.array([self._known[key] for key in keys], np.float32) if keys else np.zeros((0, 1), np.float32)
+        if not keys:
+            return np.zeros((0, 1), np.float32)
+        told = np.array([self._known[key] for key in keys], np.float32)
+        lengths = np.linalg.norm(told, axis=1, keepdims=True)  # float16 is off by a thousandth
+        return told / np.where(lengths > 0, lengths, 1)
 
     def _read(self) -> dict[bytes, NDArray[np.float16]]:
         from safetensors import SafetensorError
@@ -74,4 +79,5 @@ class Vectors:
             save_file({"digests": digests.copy(), "vectors": np.stack([known[key] for key in keys])}, str(work))
             work.replace(self.path)
         except OSError:  # a cache that can't be written costs time, not the run
-            work.unlink(missing_ok=True)
+            with suppress(OSError):
+                work.unlink()
