@@ -135,7 +135,7 @@ def _fill(
 ) -> dict[str, Any]:
     for name, some in rows.items():
         _write(folder, name, some, columns[name], format)
-    facts = {
+    facts: dict[str, Any] = {
         "run": run,
         "round": round,
         "made_by": f"breakfix {__version__}",

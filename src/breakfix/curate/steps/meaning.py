@@ -40,7 +40,7 @@ class Meaning:
 
     def __call__(self, examples: Sequence[Example]) -> tuple[list[Example], list[Dropped]]:
         best, which = self.nearest([row.prompt[-1].content for row in examples])
-        gone = {int(i): self.walls[which[i]] for i in np.flatnonzero(best >= self.threshold)}
+        gone = {i: self.walls[int(which[i])] for i in np.flatnonzero(best >= self.threshold).tolist()}
         self.report = {
             "threshold": self.threshold,
             "embedder": self.vectors.id,

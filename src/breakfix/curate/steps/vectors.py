@@ -54,7 +54,7 @@ class Vectors:
             return np.zeros((0, 1), np.float32)
         told = np.array([self._known[key] for key in keys], np.float32)
         lengths = np.linalg.norm(told, axis=1, keepdims=True)  # float16 is off by a thousandth
-        return told / np.where(lengths > 0, lengths, 1)
+        return told / np.maximum(lengths, np.float32(1e-9))
 
     def _read(self) -> dict[bytes, NDArray[np.float16]]:
         from safetensors import SafetensorError
