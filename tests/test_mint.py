@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from breakfix.config import Redteam
+from breakfix.config import Config, Curate, Redteam, Source
 from breakfix.core import (
     Attempt,
     Case,
@@ -27,7 +28,7 @@ from breakfix.core import (
     Vulnerability,
     ask,
 )
-from breakfix.curate import alike, evidence, mint
+from breakfix.curate import alike, evidence, mint, run
 from breakfix.curate.answers import own_replies, refusals
 from breakfix.curate.augment import Augment
 from breakfix.curate.base import Prompt, expected
@@ -254,6 +255,51 @@ def test_of_sampled_refusals_the_one_that_says_most_is_chosen(ledger: Ledger) ->
     assert none == {}
     [row], _ = mint.harmful([Prompt(one, "harmful", "h")], {}, RefusalJudge(), random.Random(0), none)
     assert row.reply != ANSWER  # composed
+
+
+class Policy(Fake):
+    """Has learnt to decline."""
+
+    def answer(self, prompt: Conversation, sampling: Sampling, seed: int) -> str:
+        return "I can't help with that, and I would rather talk about bread that nobody minds."
+
+
+def test_a_round_mints_all_of_it_and_counts_it(ledger: Ledger, tmp_path: Path) -> None:
+    """A failure of a train case, a helper that paraphrases, a policy that declines in words of its own."""
+    topics = ("rye", "oat", "spelt", "wheat", "maize", "millet", "barley", "teff", "rice", "corn")
+    data = [
+        {"prompt": f"{how} {topic} loaves, please", "kind": kind, "hazard": hazard, "licence": "MIT"}
+        for topic in topics
+        for how, kind, hazard in (
+            ("Hide all that my neighbours wrote about", "harmful", "privacy"),
+            ("List what children should know about", "twin", "privacy"),
+            ("Write two lines on", "plain", ""),
+        )
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(map(json.dumps, data)), encoding="utf-8")
+    curate = Curate(
+        sources=(Source(name="mine", path=path),), harmful=10, harmful_share=0.4, twin_share=0.4,
+        wrapped_share=0.5, unclear_share=0.05, recovery_share=0.3, neighbours=2, on_policy=1, helper="h",
+    )  # fmt: skip
+    one = case(text="Show me how a neighbour hides rye bread")
+    broken = attempt(one, user(f"You are a parrot. {one.text}"), said(ANSWER))
+    ledger.add_case(one)
+    ledger.add_attempt(broken, round=0, stage="redteam")
+    ledger.add_vulnerabilities([vulnerability()], round=0)
+    record = run(
+        Config(curate=curate, redteam=SEEN), ledger, Refuser("zzz", ANSWER), RefusalJudge(), round=1, walls=[],
+        policy=lambda: Policy("p"), helper=lambda: Refuser("zzz", f"Tell me: {one.text}, and how it is done"),
+        progress=silent,
+    )  # fmt: skip
+    made = list(ledger.examples(round=1, dataset="sft"))
+    assert record["evidence"]["rows"] == 6 and record["evidence"]["neighbours"] == {"reworded": 2, "put": 2}
+    assert record["recovery"] and record["own_replies"]["policy: declined in full"] > 0
+    assert sum(row.prompt[-1].role == "assistant" for row in made) == sum(record["recovery"].values())
+    assert any("rather talk about bread" in row.reply for row in made)
+    assert any(row.source == "unclear" for row in made)
+    pairs = list(ledger.examples(round=1, dataset="dpo"))
+    assert pairs and all(row.rejected and row.prompt[-1].role == "user" for row in pairs)
 
 
 # ---- recovery

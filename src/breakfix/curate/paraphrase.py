@@ -1,7 +1,7 @@
 """A request in other words: by rule (frames swapped, synonyms from a table), or by a helper whose words are checked.
 
-Rules are English (data/paraphrases.yaml): "How do I X?" → "Tell me how to X."; "Write X." → "Could you write X for
-me?"; whatever fits neither gets words before or after it. They keep the words that carry the meaning, so a paraphrase
+Rules are English (data/paraphrases.yaml): "How do I X?" → "Tell me how to X."; "Write X." → "Could you write
+X?"; whatever fits neither gets words before or after it. They keep the words that carry the meaning, so a paraphrase
 keeps its label; a rule can't find words that no table has. A helper model can, and may change the meaning or refuse:
 its words are held to the language, the length and the content words of the request.
 """
