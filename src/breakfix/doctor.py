@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from breakfix.models.remote import Hello
@@ -157,6 +157,19 @@ def remote(name: str, hello: Hello) -> Row:
         return Row(name, "warn", f"{hello.address} answers, and lists no such model", f"it lists: {known}")
     found = "answers" if hello.listed is None else "answers, and has the model"
     return Row(name, "ok", f"{hello.address} {found}" + ("; the key is sent" if hello.key else "; no key is sent"))
+
+
+def family(key: str, name: str, facts: Mapping[str, Any]) -> Row:
+    """How a model that is here would be trained. `key`: the setting that names it; `facts`: of train/presets.py."""
+    notes = {
+        "experts": "{} experts",
+        "sliding_window": "a sliding window of {}",
+        "long_rope_from": "long rope: what reaches {} tokens runs alone, and slowly",
+    }
+    said = [f"{name}: {facts['type']}", *(words.format(facts[k]) for k, words in notes.items() if k in facts)]
+    if facts["preset"] is None:
+        return Row(key, "ok", "; ".join(said), "not a family that is known: LoRA adapts every linear layer")
+    return Row(key, "ok", "; ".join([*said, f"trained as {facts['preset']}"]))
 
 
 def pip() -> Row:

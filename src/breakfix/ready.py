@@ -12,6 +12,7 @@ from .core import Split
 from .errors import ConfigError
 from .models import endpoint
 from .suites import SUITES, harness, load
+from .train import launch
 
 
 def trainable(config: Config) -> None:
@@ -31,8 +32,8 @@ def models(config: Config) -> list[tuple[str, str]]:
 
 
 def check(config: Config) -> None:
-    """Remote models' addresses and keys, attack families, judges, suites, every row of the user's files, and that
-    nothing measured is a training source.
+    """Remote models' addresses and keys, attack families, judges, suites, the launcher, every row of the user's files,
+    and that nothing measured is a training source.
 
     Raises ConfigError, DataError (file, line, what is wrong).
     """
@@ -47,6 +48,8 @@ def check(config: Config) -> None:
     split_families(list(catalogue().values()), config.redteam.seen, config.redteam.held_out)
     members(config.judges)
     _check_suites(config)
+    if config.train.launcher == "accelerate":
+        launch.check(config)
     measured = {suite.path.resolve() for suite in config.evaluate.suites if suite.path}
     for source in config.curate.sources:
         spec, own = SUITES.get(source.name), source.path is not None or source.hub is not None

@@ -130,6 +130,30 @@ def _stage(name: str, what: str) -> Command:
     return Command(name, f"one stage: {what}", f"breakfix {name} runs/demo --round 1", "runs:stage", arguments, more)
 
 
+_TRAIN = Command(
+    "train",
+    f"one stage: {_STAGES['train']}; or a run's data on another model",
+    "breakfix train runs/demo --round 1",
+    "runs:train",
+    (
+        _arg("target", metavar="RUN_OR_CONFIG", nargs="?", type=Path, help="a run's folder, or a config"),
+        _arg("--round", metavar="N", type=_natural, help="whose model; with --data, whose data (default: the last)"),
+        _FOLDER,
+        _arg("--data", metavar="RUN", type=Path, help="take the fix data of this run ..."),
+        _arg("--model", metavar="MODEL", help="... and train this model on it: a folder, an asset's name or a hub id"),
+        _arg("-o", "--output", metavar="FOLDER", type=Path, help="the new run's folder (default: runs/RUN-on-MODEL)"),
+        _arg(
+            "--own-replies",
+            action="store_true",
+            help="let MODEL give the benign replies anew, which are else those of the model that RUN began with",
+        ),
+        _JSON,
+    ),
+    f"A stage needs those before it. `breakfix run` does all of them in their order: {', '.join(_STAGES)}.\n\n"
+    "breakfix train --data runs/demo --model OTHER makes a new run, whose round 0 is OTHER and whose round 1 learnt\n"
+    "the rows of runs/demo. Next: breakfix evaluate FOLDER --round 0, the same for round 1, and then\n"
+    "breakfix compare FOLDER:0 FOLDER:1",
+)
 _ALL = (
     Command(
         "doctor",
@@ -192,7 +216,7 @@ _ALL = (
     ),
     Command(
         "report",
-        "a run's figures as a table, JSON or HTML",
+        "a run's figures as a table, JSON, HTML or Markdown",
         "breakfix report runs/demo --html demo.html",
         "look:report",
         (
@@ -200,6 +224,7 @@ _ALL = (
             _JSON,
             _LEVEL,
             _arg("--html", metavar="FILE", type=Path, help="write the HTML report there"),
+            _arg("--markdown", metavar="FILE", type=Path, help="write the headline figures there, as a Markdown table"),
         ),
     ),
     Command(
@@ -240,7 +265,7 @@ _ALL = (
         ),
         "Rounds of a run are read as it measured them; other models are measured now.",
     ),
-    *(_stage(name, what) for name, what in _STAGES.items()),
+    *(_TRAIN if name == "train" else _stage(name, what) for name, what in _STAGES.items()),
     Command(
         "chat",
         "talk to a model in the terminal",
@@ -280,9 +305,9 @@ _ALL = (
                 "judges:calibrate",
                 (
                     _arg("labels", metavar="LABELS", help="JSON lines, a sheet (CSV), or the name of a set"),
-                    _JUDGE,
+                    _arg("--judge", metavar="NAME", help="a judge's name (default: refusal, or the one of a named set)"),
                     _ASKED,
-                    _arg("-o", "--output", metavar="FILE", type=Path, help="the card to write (default: your own)"),
+                    _arg("-o", "--output", metavar="FILE", type=Path, help="the card to write or add to (default: yours)"),
                     _arg("--note", metavar="TEXT", default="", help="what a reader of the card has to know"),
                     _JSON,
                 ),

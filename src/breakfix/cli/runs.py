@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from breakfix.cli import output, places
-from breakfix.cli.commands import AGAIN, Arguments
+from breakfix.cli.commands import AGAIN, Arguments, UsageError
 from breakfix.cli.progress import watching
+from breakfix.errors import LedgerError, UserError
 
 if TYPE_CHECKING:
     from breakfix.config import Config
@@ -51,6 +52,52 @@ def stage(arguments: Arguments) -> int:
         output.as_json(record)
     else:
         print("\n".join(output.summary(record)))
+    return 0
+
+
+def train(arguments: Arguments) -> int:
+    """breakfix train: a run's own round, or a run's data on another model"""
+    if arguments.data is not None:
+        return _apply(arguments)
+    for given, name in ((arguments.target, "RUN_OR_CONFIG"), (arguments.round, "--round")):
+        if given is None:
+            raise UsageError(f"the following arguments are required: {name}; see `breakfix train --help`")
+    for given, name in (
+        (arguments.model, "--model"),
+        (arguments.output, "-o"),
+        (arguments.own_replies, "--own-replies"),
+    ):
+        if given:
+            raise UsageError(f"{name} goes with --data RUN; see `breakfix train --help`")
+    return stage(arguments)
+
+
+def _apply(arguments: Arguments) -> int:
+    from breakfix import apply
+
+    if arguments.model is None or arguments.target is not None:
+        raise UsageError("--data RUN goes with --model MODEL, and with no run or config beside it")
+    run, model = arguments.data, arguments.model
+    if not (run / "ledger.db").is_file():
+        raise LedgerError(f"{run}: not a run's folder (there is no ledger.db in it); give the run whose data is taken")
+    config, _ = places.read(run, run)
+    out = arguments.output or arguments.run or places.RUNS / f"{run.resolve().name}-on-{Path(model).name.lower()}"
+    if out.resolve() == run.resolve():
+        raise UserError(f"{out}: the run whose data is taken; give another folder with -o")
+    data, other = apply.read(run, arguments.round, config.model), apply.settings(config, model, out)
+    apply.check_place(out, data, arguments.own_replies)
+    with output.to_stderr(), started(other, out, data=False) as cycle:
+        record = apply.apply(cycle, data, own_replies=arguments.own_replies)
+        write_reports(cycle.ledger, out)
+    if arguments.json:
+        output.as_json(record)
+    else:
+        print("\n".join(output.summary(record)))
+    shown = output.line(str(out))
+    output.note(
+        f"the model is round 1 of {shown}; to compare it with what it was: `breakfix evaluate {shown} --round 0`, "
+        f"`breakfix evaluate {shown} --round 1`, `breakfix compare {shown}:0 {shown}:1`"
+    )
     return 0
 
 

@@ -101,7 +101,7 @@ def doctor(arguments: Arguments) -> int:
 
 
 def _endpoints(what: str | None) -> Iterator[Row]:
-    """A row for each remote model of a config, or for the one at an address."""
+    """A row for each remote model of a config and for the model that it trains, or for the one at an address."""
     if what is None:
         return
     from breakfix import doctor as checks
@@ -114,6 +114,29 @@ def _endpoints(what: str | None) -> Iterator[Row]:
     for key, name in models(config):
         if is_remote(name):
             yield checks.remote(key, RemoteModel.open(name, config.endpoints).hello())
+        elif key == "model" and (folder := _here(name)) is not None:
+            from transformers import AutoConfig
+
+            from breakfix.train import presets
+
+            found = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+            yield checks.family(key, name, presets.facts(found))
+
+
+def _here(name: str) -> Path | None:
+    """The folder of a model that needs no download."""
+    from breakfix import assets as known
+
+    asset = known.catalogue().get(name)
+    try:
+        found = (
+            Path(name).expanduser()
+            if asset is None
+            else known.resolve_asset(asset, offline=True, prepare={asset.prepare: lambda source, out: None}).path
+        )
+    except AssetError:
+        return None
+    return found if (found / "config.json").is_file() else None
 
 
 def schema(arguments: Arguments) -> int:

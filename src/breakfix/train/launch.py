@@ -15,6 +15,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
 import re
 import shutil
 import signal
@@ -25,6 +26,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources, util
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from ..config import Config
@@ -101,7 +103,7 @@ def launched(
     folder.mkdir(parents=True)
     job = {
         "kind": kind, "config": config.model_dump(mode="json"), "policy": str(policy), "out": str(out),
-        "examples": [dataclasses.asdict(example) for example in examples], "parent": os.getpid(),
+        "examples": [dataclasses.asdict(example) for example in examples], "parent": [platform.node(), os.getpid()],
         "more": {name: str(path) for name, path in more.items()},
     }  # fmt: skip
     (folder / JOB).write_text(json.dumps(job))
@@ -160,26 +162,30 @@ def _end(launcher: subprocess.Popen[bytes]) -> None:
 
 
 def _failure(kind: str, folder: Path, code: int | None) -> Exception:
-    """What to raise: what a worker raised, else what the launcher said of the one that died first."""
-    for file in sorted(folder.glob(ERROR.format("*"))):
-        error = json.loads(file.read_text())
+    """What to raise: what a worker raised, or how one died. Workers that lost another to a kill fail after it."""
+    from .preflight import TrainingRefused
+
+    errors = [json.loads(file.read_text()) for file in sorted(folder.glob(ERROR.format("*")))]
+    for error in errors:
         if error["type"] == "memory":
             return RuntimeError(f"out of memory: {error['said']}")
         if error["type"] == "user":
-            from .preflight import TrainingRefused
-
-            known = {kind.__name__: kind for kind in (ConfigError, DiskFull, TrainingRefused)}
+            known = {error.__name__: error for error in (ConfigError, DiskFull, TrainingRefused)}
             return known.get(error["name"], UserError)(error["said"])
-        return UserError(
-            f"training ({kind}): a worker process failed ({error['said']}); all that it printed is in "
-            f"{folder / OUTPUT}; run again to go on from the last checkpoint"
-        )
     said = (folder / OUTPUT).read_text(errors="replace")
-    died = re.search(r"exitcode\s*:\s*-(\d+)", said)
-    why = f"killed by {signal.Signals(int(died[1])).name}" if died else f"exit code {code}"
+    codes = [int(found) for found in re.findall(r"exitcode\s*:\s*-(\d+)", said)]
+    deaths = [signal.Signals(n).name for n in codes if n != signal.SIGTERM]  # by which the others are ended
+    if "SIGKILL" in deaths:
+        why = "killed by SIGKILL; if nobody did that, memory ran out: lower the batch"
+    elif deaths:
+        why = f"killed by {deaths[0]}"
+    elif errors:
+        why = errors[0]["said"]
+    else:
+        why = f"exit code {code}"
     return UserError(
-        f"training ({kind}): a worker process ended early ({why}); all that was printed is in {folder / OUTPUT}; run "
-        "again to go on from the last checkpoint"
+        f"training ({kind}): a worker process failed ({why}); all that was printed is in {folder / OUTPUT}; run again "
+        "to go on from the last checkpoint"
     )
 
 
@@ -188,15 +194,19 @@ def _failure(kind: str, folder: Path, code: int | None) -> Exception:
 
 def main(job: Path) -> int:
     """One worker: train, and leave the record (the first worker does) or what went wrong (each does)."""
+    from datasets import fingerprint
+
     from ..ledger.room import room
     from ..models.memory import out_of_memory
     from .fit import fit
 
     given, folder, rank = json.loads(job.read_text()), job.parent, int(os.environ.get("RANK", "0"))
-    threading.Thread(target=_not_alone, args=(given["parent"],), daemon=True).start()
+    threading.Thread(target=_not_alone, args=given["parent"], daemon=True).start()
     config = Config.model_validate(given["config"])
     examples = [_example(row) for row in given["examples"]]
     log = _Told(folder / EVENTS) if rank == 0 else _untold
+    # where the first process writes the reference's figures of DPO, which TRL lets the others read; else a folder each
+    fingerprint._TEMP_DIR_FOR_TEMP_CACHE_FILES = SimpleNamespace(name=str(folder))  # pyright: ignore
     out, more = Path(given["out"]), {name: Path(path) for name, path in given["more"].items()}
     try:
         with room(out):
@@ -235,9 +245,9 @@ def _example(row: dict[str, Any]) -> Example:
     return Example(**{**row, "prompt": prompt, "parents": tuple(row["parents"])})
 
 
-def _not_alone(parent: int) -> None:
+def _not_alone(host: str, parent: int) -> None:
     """End with the stage that started us, however it ended: the next one would train in the same folder."""
-    while True:
+    while host == platform.node():
         time.sleep(1.0)
         try:
             os.kill(parent, 0)
@@ -262,6 +272,12 @@ def _leave() -> None:
 
 
 # ---- both sides of the weights
+
+
+def in_pieces(model: Any) -> bool:
+    """Whether this process holds parts of the weights only (FSDP2's DTensors, ZeRO 3)."""
+    first = next(model.parameters())
+    return hasattr(first, "device_mesh") or hasattr(first, "ds_id")
 
 
 def sharded(trainer: Any) -> bool:

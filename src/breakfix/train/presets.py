@@ -20,6 +20,7 @@ from ..errors import ConfigError
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 _SPLIT = (*_ATTENTION, "gate_proj", "up_proj", "down_proj")
 _FUSED = ("qkv_proj", "o_proj", "gate_up_proj", "down_proj")
+_BALANCE = ("router_aux_loss_coef", "output_router_logits")
 _EXPERTS = ("experts.gate_up_proj", "experts.down_proj")
 
 
@@ -79,13 +80,13 @@ def settled(model: Any) -> Iterator[None]:
 
     Phimoe's router draws its experts at random in training mode: the first loss of DPO would not be ln 2, and no two
     passes of a token agree. And a loss that balances the load of experts is of pre-training; with frozen routers it
-    would only pull at what comes before them. The config is then as it was: it is saved with the weights.
+    would only pull at what comes before them. The config is then as it was, for it is saved with the weights; TRL would
+    leave them to generate without a cache.
     """
     preset, config = of(model.config), model.config.get_text_config()
     routers = [m for m in model.modules() if preset and preset.router and type(m).__name__ == preset.router]
-    names = ("router_aux_loss_coef", "output_router_logits") if hasattr(config, "output_router_logits") else ()
-    before = {name: getattr(config, name) for name in names if hasattr(config, name)}
-    for name in before:
+    before = {name: getattr(config, name) for name in (*_BALANCE, "use_cache") if hasattr(config, name)}
+    for name in before.keys() & _BALANCE:
         setattr(config, name, type(before[name])(0))
     for router in routers:
         router.eval().requires_grad_(False)
@@ -100,20 +101,20 @@ def settled(model: Any) -> Iterator[None]:
 
 
 def facts(config: Any) -> dict[str, Any]:
-    """What decides how a model is trained, for the record: the preset, and what its config says."""
+    """What decides how a model is trained, for the record: the preset (None: not known), and what its config says."""
     text, preset = config.get_text_config(), of(config)
     rope = getattr(text, "rope_parameters", None) or {}
     spans = [n for n in (getattr(text, "sliding_window", None),) if n and _slides(text)]
     experts = getattr(text, "num_local_experts", None) or getattr(text, "num_experts", None)
     found = {
-        "preset": preset.name if preset else "none: all linear layers",
+        "preset": preset.name if preset else None,
         "type": text.model_type,
         "tied_embeddings": bool(text.tie_word_embeddings),
         "sliding_window": spans[0] if spans else None,
         "long_rope_from": rope.get("original_max_position_embeddings") if rope.get("rope_type") == "longrope" else None,
         "experts": experts,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in found.items() if value is not None or name == "preset"}
 
 
 def _slides(config: Any) -> bool:
