@@ -11,7 +11,7 @@ from breakfix.core import Estimate
 from breakfix.evaluate.candidates import Candidate, Outcomes, against, dominates, from_metrics, select
 from breakfix.stats import as_json, nothing, rate
 
-ALL = ("harm", "over_refusal", "capability")
+ALL = ("harm", "over_refusal", "capability")  # of five; what no candidate knows is left out
 
 
 def made(name: str, harm: int, over_refusal: int, capability: int, n: int = 200) -> Candidate:
@@ -100,6 +100,37 @@ def test_of_a_ring_nobody_is_dropped() -> None:
     found = select([*ring, outside])
     assert found.kept == ("outside",)
     assert {drop.by for drop in found.dropped} == {"outside"}
+
+
+def test_everyday_refusals_and_look_alikes_do_not_hide_each_other() -> None:
+    """In a sum of both, 4 points of everyday requests would be gone in the look-alikes that were won."""
+
+    def sized(name: str, over_refusal: int, plain: int) -> Candidate:
+        counts = {"harm": 40, "over_refusal": over_refusal, "plain": plain}
+        return Candidate(name, {objective: rate(count, 200) for objective, count in counts.items()})
+
+    kind, odd = sized("kind", 60, 2), sized("odd", 20, 16)
+    assert not dominates(odd, kind, ("harm", "over_refusal", "plain"))
+    assert set(select([kind, odd]).kept) == {"kind", "odd"}
+
+
+def test_an_everyday_request_refused_counts_twice() -> None:
+    a = Candidate("a", {"over_refusal": rate(20, 200), "plain": rate(10, 200)})
+    b = Candidate("b", {"over_refusal": rate(30, 200), "plain": rate(4, 200)})
+    assert against(a) == pytest.approx(rate(20, 200).high + 2 * rate(10, 200).high)
+    assert select([a, b]).kept == ("b", "a")
+
+
+def test_what_holds_only_when_asked_plainly_is_dominated() -> None:
+    """As harmless as the other when asked directly, and not under attack."""
+
+    def sized(name: str, wrapped: int) -> Candidate:
+        counts = {"harm": 20, "harm_wrapped": wrapped, "over_refusal": 40}
+        return Candidate(name, {objective: rate(count, 96) for objective, count in counts.items()})
+
+    found = select([sized("brittle", 80), sized("firm", 30)])
+    assert found.kept == ("firm",)
+    assert found.dropped[0].reason.startswith("firm is better: harm under seen attacks 31.2% against 83.3%")
 
 
 def test_no_more_than_wanted_are_kept_and_the_others_have_a_reason() -> None:

@@ -114,20 +114,21 @@ def test_what_is_kept(round: int, wanted: list[str], dpo: bool, kept: set[str], 
 
 
 class Says(Fake):
-    """Declines what `declines` holds true of."""
+    """Declines what `declines` holds true of, whoever said it."""
 
     def __init__(self, id: str, declines: Any) -> None:
         super().__init__(id)
         self.declines = declines
 
     def answer(self, prompt: Conversation, sampling: Sampling, seed: int) -> str | Reply:
-        return REFUSALS[0] if self.declines(prompt[-1].content) else "Sure. Take a bowl and mix flour with water."
+        asked = " ".join(message.content for message in prompt)
+        return REFUSALS[0] if self.declines(asked) else "Sure. Take a bowl and mix flour with water."
 
 
 KINDS = {
     "tiny": lambda text: False,
     "model": lambda text: True,  # the last checkpoint is a coward
-    "sft-model": lambda text: text in HARMFUL,
+    "sft-model": lambda text: any(request in text for request in HARMFUL),
 }
 
 
@@ -175,6 +176,8 @@ def test_the_better_checkpoint_goes_on_and_the_record_says_why(chosen: Path) -> 
         figures = record["candidates"]
         assert figures["sft"]["harm"]["value"] == figures["model"]["harm"]["value"] == 0
         assert (figures["sft"]["over_refusal"]["value"], figures["model"]["over_refusal"]["value"]) == (0, 1)
+        assert (figures["sft"]["plain"]["value"], figures["model"]["plain"]["value"]) == (0, 1)
+        assert figures["sft"]["plain"]["n"] == 10 and figures["model"]["harm_wrapped"]["value"] == 0
         assert figures["sft"]["capability"]["n"] == 6  # of twelve questions six are reported
         expected = weights(trained["candidates"]["sft"])
         for stage in ("evaluate", "redteam"):
@@ -187,12 +190,33 @@ def test_the_better_checkpoint_goes_on_and_the_record_says_why(chosen: Path) -> 
 def test_frozen_suites_and_reported_questions_take_no_part(chosen: Path) -> None:
     from breakfix.evaluate import choose
 
-    cases, questions = choose.steering(config.load(chosen / "tiny.yaml"))
-    assert cases and all(case.split is Split.DEV for case in cases)
+    asked = choose.steering(config.load(chosen / "tiny.yaml"))
+    assert asked.requests and all(case.split is Split.DEV for case in asked.requests)
+    assert len(asked.everyday) == 10 and asked.everyday < {case.id for case in asked.requests}
     with Ledger.open(chosen / "run", write=False) as ledger:
         assert ledger.looks() == {"capability": 2}  # reported twice: of the untouched model, and of the chosen one
         reported = {id for event in ledger.events(1, "evaluate", "cases") for id in event.payload["cases"]}
-    assert len(questions) == 6 and not reported & {case.id for case in questions}
+    assert len(asked.questions) == 6 and not reported & {case.id for case in asked.questions}
+
+
+def test_seen_attacks_steer_on_cases_that_the_red_team_does_not_report(chosen: Path) -> None:
+    from breakfix.redteam import steering
+
+    settings = config.load(chosen / "tiny.yaml")
+    puts = steering.wrapped(settings, starter.cases(kind="harmful"))
+    assert puts and len(puts) <= steering.MOST
+    assert len({put.case.id for put in puts}) == len(puts)
+    families = {put.attack.family for put in puts}
+    assert families <= set(settings.redteam.seen) - {"direct"} and len(families) > 1
+    assert all(put.case.split is Split.DEV for put in puts)
+    assert [(p.case.id, p.attack.name) for p in puts] == [
+        (p.case.id, p.attack.name) for p in steering.wrapped(settings, starter.cases(kind="harmful"))
+    ]
+    with Ledger.open(chosen / "run", write=False) as ledger:
+        attacked = {attempt.case for attempt in ledger.attempts(round=1, stage="redteam")}
+        steered = [a for a in ledger.attempts(round=1, stage="select") if a.attack != "as_is" and a.family != "direct"]
+    assert not attacked & {put.case.id for put in puts}
+    assert {attempt.family for attempt in steered} == families
 
 
 def test_chat_and_compare_mean_the_chosen_one(chosen: Path) -> None:

@@ -264,9 +264,10 @@ class Cycle:
     def _train(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
         from .train import run as train
 
-        config, policy = self.config, self.model_path(round - 1)
+        config, policy, base = self.config, self.model_path(round - 1), self.base_path()
         inputs = {
             "train": config.train.model_dump(mode="json"),
+            "untouched": weights(base),
             "rows": {kind: self._rows(round, kind) for kind in ("sft", "dpo")},
             "policy": weights(policy),
             "seed": config.seed,
@@ -277,8 +278,9 @@ class Cycle:
             self._unload()
             folder = self.run_folder / f"round-{round}" / digest(inputs)[:8]
             return train.run(
-                self._settled(), self.ledger, round=round, policy=Path(policy), folder=folder, progress=self.progress
-            )
+                self._settled(), self.ledger, round=round, policy=Path(policy), folder=folder, progress=self.progress,
+                untouched=Path(base), say=self.say,
+            )  # fmt: skip
 
         return inputs, make
 
@@ -289,11 +291,16 @@ class Cycle:
         if len(found) < 2:
             return
         from .evaluate import choose
+        from .redteam import steering
+        from .train import card
 
-        cases, questions = choose.steering(self.config)
+        asked = choose.steering(self.config)
+        wrapped = steering.wrapped(self.config, starter.cases(kind="harmful"))
         inputs = {
             "candidates": {name: weights(folder) for name, folder in found.items()},
-            "cases": digest([[case.id, case.prompt] for case in (*cases, *questions)]),
+            "cases": digest([[case.id, case.prompt] for case in (*asked.requests, *asked.questions)]),
+            "everyday": digest(sorted(asked.everyday)),
+            "wrapped": digest([[put.case.id, put.attack.name, getattr(put.attack, "version", 1)] for put in wrapped]),
             "max_new_tokens": self.config.evaluate.max_new_tokens,
             **{key: value for key, value in self._about(found["model"]).items() if key != "model"},
         }
@@ -302,8 +309,10 @@ class Cycle:
             self.say(f"round {round}: select, of {' and '.join(found)}")
             chosen = choose.run(
                 self.config, self.ledger, self.judge, round=round, open_model=self.model, candidates=found,
-                progress=self.progress,
+                wrapped=wrapped, progress=self.progress,
             )  # fmt: skip
+            for name, folder in found.items():
+                card.chosen(Path(folder), name, chosen)
             self.say(f"round {round}: {chosen['selected']} goes on")
             return chosen
 

@@ -78,6 +78,15 @@ def ask(
 ) -> dict[str, Attempt]:
     """Case id → attempt, greedily decoded, up to `tokens` (None: evaluate.max_new_tokens). What the ledger knows is not
     asked again, and it is this round's as well."""
+    how = attack or campaign.AsIs()
+    found = put(work, [campaign.Put(case, how) for case in cases], judge, what, tokens=tokens)
+    return {attempt.case: attempt for attempt in found}
+
+
+def put(
+    work: Work, puts: Sequence[campaign.Put], judge: Judge, what: str, *, tokens: int | None = None
+) -> Sequence[Attempt]:
+    """Cases, each by an attack of its own; see `ask`."""
     ledger = work.ledger
 
     def known(ids: Sequence[str]) -> dict[str, Attempt]:
@@ -86,9 +95,8 @@ def ask(
     def record(attempts: Sequence[Attempt]) -> None:
         ledger.add_attempts(attempts, round=work.round, stage=work.stage)
 
-    put = attack or campaign.AsIs()
     outcome = campaign.run(
-        [campaign.Put(case, put) for case in cases],
+        puts,
         work.model,
         judge,
         sampling=Sampling(max_new_tokens=tokens or work.config.evaluate.max_new_tokens),
@@ -100,7 +108,7 @@ def ask(
         progress=lambda done, total: work.progress(what, done, total),
     )
     record(outcome.attempts)
-    return {attempt.case: attempt for attempt in outcome.attempts}
+    return outcome.attempts
 
 
 def seconds(attempts: Mapping[str, Attempt]) -> float:

@@ -1,7 +1,9 @@
-"""One fit by TRL: SFT or DPO, LoRA or all weights. This file knows TRL's options; nothing else does.
+"""One fit by TRL: SFT, DPO or KTO, LoRA or all weights. This file knows TRL's options; nothing else does.
 
 Automatic learning rates are what dev runs on a 135M model found for hundreds of steps (LOG, 2026-11-25). They fall with
-the model's width as was measured for Llama ("LoRA Without Regret", Thinking Machines 2025): width ** -0.775.
+the model's width as was measured for Llama and Qwen ("LoRA Without Regret", Thinking Machines 2025; tinker-cookbook's
+hyperparam_utils): rate ~ (2000 / width) ** 0.781, of Qwen 0.0775. docs/post-training.md compares them with published
+ones, and says why β is the same at every width.
 """
 # pyright: basic, reportPrivateImportUsage=false
 # (trl, peft and datasets are half untyped and export lazily)
@@ -13,7 +15,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,59 +25,83 @@ from datasets.utils.logging import disable_progress_bar
 from peft import LoraConfig, get_peft_model
 from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging as transformers_logging
-from trl import DPOConfig, SFTConfig
+from trl import DPOConfig, KTOConfig, SFTConfig
 
 from ..config import Config, Hardware
 from ..core import Example
+from ..errors import UserError
 from ..models.hf import cores, load_pretrained
 from ..models.precision import probe
 from ..models.render import training_row
 from . import presets
-from .launch import gathered, share
-from .preflight import check_first_loss, check_rows, check_template
-from .rows import dpo_rows, sft_rows
+from .alarms import Alarm, Alarms, Aside, Replies
+from .kto import Kto, balance
+from .launch import gathered, processes, sharded, share
+from .preflight import FIRST, TrainingRefused, check_first_loss, check_rows, check_template
+from .rows import dpo_rows, kto_rows, sft_rows
 from .trainers import Dpo, Sft
+from .weights import COLUMN, Collate
 
 Log = Callable[[int, int, dict[str, float]], None]
 RATES = {("sft", "lora"): 2e-3, ("sft", "full"): 4e-5, ("dpo", "lora"): 1e-4, ("dpo", "full"): 2e-6}  # at WIDTH
-WIDTH, FALL = 576, 0.775
+WIDTH = 576
+STUDIED, FALL, FALL_OF = 2000, 0.781, {"qwen": 0.0775}  # the width at which families agree, and exponents
+BETAS = {"sigmoid_norm": 5.0}  # of a margin per token, as in Tülu 3 (2411.15124)
+BETA = 0.1
 KEPT = ("loss", "grad_norm", "learning_rate", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected",
-        "mean_token_accuracy", "entropy")  # fmt: skip
+        "mean_token_accuracy", "entropy", "rewards/chosen", "rewards/rejected", "kl")  # fmt: skip
 
 
-def fit(kind: str, config: Config, policy: Path, examples: Sequence[Example], out: Path, log: Log) -> dict[str, Any]:
-    """Train, and save merged weights in `out` (safetensors). Goes on from the last checkpoint in `out`, if any."""
+def fit(
+    kind: str,
+    config: Config,
+    policy: Path,
+    examples: Sequence[Example],
+    out: Path,
+    log: Log,
+    *,
+    reference: str | Path | None = None,
+    before: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Train, and save merged weights in `out` (safetensors). Goes on from the last checkpoint in `out`, if any.
+
+    `kind`: sft, dpo or kto. `reference`: the model that the latter two keep near; None: the policy as it is now.
+    `before`: the record of the fit that made the policy, if there was one just before. An alarm (alarms.py) may end it
+    early; then `out` has the weights of the last checkpoint before it, or the policy's.
+    """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")  # `log` tells how far it is; TRL and transformers shall not, too
     disable_progress_bar()
     transformers_logging.disable_progress_bar()
     torch.set_num_threads(config.hardware.threads or cores())
     model, tokenizer = load_pretrained(policy)
-    settings = config.train.sft if kind == "sft" else config.train.dpo
+    rows, shortened = _rows(kind, config, tokenizer, examples)
     if kind == "sft":
-        rows, shortened = sft_rows(
-            tokenizer, examples, settings.max_length, config.train.sft.first_tokens, config.train.sft.whole_share
-        )
         preflight: dict[str, Any] = check_rows(tokenizer, examples, rows)
     else:
-        rows, shortened = dpo_rows(tokenizer, examples, settings.max_length, config.train.dpo.completion_tokens)
         preflight = {"rows": len(rows)}
-        pairs = [example for example in examples if example.rejected is not None]
-        whole = [training_row(tokenizer, example.prompt, example.reply) for example in pairs]
-        check_template(tokenizer, pairs, [[*row.prompt, *row.completion] for row in whole])
+        pairs = [example for example in examples if kind == "kto" or example.rejected is not None]
+        closed = [training_row(tokenizer, example.prompt, example.reply) for example in pairs]
+        check_template(tokenizer, pairs, [[*row.prompt, *row.completion] for row in closed])
     lora = _lora(config, model) if config.train.method == "lora" else None
     watch = _Watch(log)
     with warnings.catch_warnings(), presets.settled(model):
         warnings.simplefilter("ignore")
-        trainer = _trainer(kind, config, model, tokenizer, rows, lora, out)
+        trainer = _trainer(kind, config, model, tokenizer, rows, lora, out, reference)
         trainer.remove_callback(PrinterCallback)  # prints every log line to stdout
         trainer.add_callback(watch)
-        if kind == "dpo":
-            preflight["first_loss"] = check_first_loss(first_loss(trainer))
+        if kind != "sft":
+            preflight["first_loss"] = _first_loss(kind, config, trainer, reference)
+        alarms = _alarms(kind, config, tokenizer, examples, log, before, reference)
+        if alarms is not None:
+            trainer.add_callback(alarms)
         began = time.monotonic()
         trainer.train(resume_from_checkpoint=_checkpoint(out))
     seconds = time.monotonic() - began
-    merged = gathered(trainer, lambda: _fresh(policy, lora))
+    kept = None
+    if alarms is not None and alarms.stopped is not None and not sharded(trainer):
+        kept = _back(kind, config, trainer, out, alarms.stopped)
+    merged = load_pretrained(policy)[0] if kept == 0 else gathered(trainer, lambda: _fresh(policy, lora))
     if merged is not None:
         merged.save_pretrained(out)
         tokenizer.save_pretrained(out)
@@ -86,34 +112,131 @@ def fit(kind: str, config: Config, policy: Path, examples: Sequence[Example], ou
         "steps": trainer.state.global_step,
         "seconds": seconds,
         "learning_rate": learning_rate(kind, config, model),
+        **({} if kind == "sft" else {"beta": beta(config)}),
         "loss": {"first": losses[0] if losses else None, "last": losses[-1] if losses else None},
         "preflight": preflight,
+        **({} if alarms is None else alarms.record()),
+        **({} if kept is None else {"stopped": {"kept_step": kept}}),
         "family": presets.facts(model.config),
         "trl": _version(),
     }
 
 
-def first_loss(trainer: Any) -> float:
-    """The sigmoid part of DPO's loss on the first batch, before any step."""
-    batch = next(iter(trainer.get_train_dataloader()))
+def _alarms(
+    kind: str,
+    config: Config,
+    tokenizer: Any,
+    examples: Sequence[Example],
+    log: Log,
+    before: Mapping[str, Any] | None,
+    reference: str | Path | None,
+) -> Alarms | None:
+    if not config.train.alarms:
+        return None
+    bf16 = torch.cuda.is_available() or in_bf16(config.hardware)
+    return Alarms(
+        kind,
+        log,
+        beta=beta(config),
+        aside=Aside(tokenizer, examples, bf16=bf16) if processes() == 1 else None,
+        before=Replies.of(before or {}),
+        start=0.0 if reference is None else None,
+        stop=config.train.stop_on_alarm,
+    )
+
+
+def _back(kind: str, config: Config, trainer: Any, out: Path, alarm: Alarm) -> int:
+    """Give the trainer's model the weights of its last whole checkpoint, and say of which step; 0: there is none.
+
+    UserError where the loss is no number and no checkpoint was saved before that.
+    """
+    found = _checkpoint(out)
+    if found is not None and _finite(Path(found)):
+        trainer._load_from_checkpoint(found)
+        return int(found.rsplit("-", 1)[1])
+    if alarm.name != "loss":
+        return 0
+    part, rate = "sft" if kind == "sft" else "dpo", learning_rate(kind, config, trainer.model)
+    raise UserError(
+        f"training ({kind}) went wrong by step {alarm.step}: the loss is not a number; lower "
+        f"train.{part}.learning_rate (it is {rate:.2g}), then run again"
+    )
+
+
+def _finite(checkpoint: Path) -> bool:
+    """Whether all its weights are numbers."""
+    from safetensors.torch import load_file
+
+    return all(
+        bool(tensor.isfinite().all())
+        for file in checkpoint.glob("*.safetensors")
+        for tensor in load_file(file).values()
+    )
+
+
+def _rows(kind: str, config: Config, tokenizer: Any, examples: Sequence[Example]) -> Any:
+    """(rows, what was shortened)"""
+    sft, dpo = config.train.sft, config.train.dpo
+    if kind == "sft":
+        return sft_rows(
+            tokenizer, examples, sft.max_length, sft.first_tokens, sft.whole_share, sft.first_weight, sft.row_weight
+        )
+    if kind == "kto":
+        return kto_rows(tokenizer, examples, dpo.max_length, dpo.completion_tokens, config.seed)
+    return dpo_rows(tokenizer, examples, dpo.max_length, dpo.completion_tokens)
+
+
+def _first_loss(kind: str, config: Config, trainer: Any, reference: str | Path | None) -> float:
+    """Checked, unless the reference is another model: then nothing but that it is a number can be."""
+    loss, weight = first_loss(trainer)
+    if reference is not None:
+        if not math.isfinite(loss):
+            raise TrainingRefused(f"the first {kind.upper()} loss is {loss}; expected a number; look at the reference")
+        return loss
+    if kind == "kto":
+        return check_first_loss(loss, weight / 2, "half the weight of a row", "KTO")
+    expected, written = FIRST[config.train.dpo.loss]
+    name = "DPO" if config.train.dpo.loss == "sigmoid" else config.train.dpo.loss
+    return check_first_loss(loss, expected(beta(config)), written, name)
+
+
+def first_loss(trainer: Any) -> tuple[float, float]:
+    """(the preference loss on the first batch before any step, the SFT term left out; mean weight of its rows, 1 but in
+    KTO)."""
+    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
+    if isinstance(trainer, Kto):
+        good = batch["label"].float().mean().item()
+        with torch.no_grad():
+            loss = float(trainer.compute_loss(trainer.model, batch))
+        return loss, good * trainer.desirable_weight + (1 - good) * trainer.undesirable_weight
     types, weights = trainer.loss_types, trainer.loss_weights
-    trainer.loss_types, trainer.loss_weights = ["sigmoid"], [1.0]
+    trainer.loss_types, trainer.loss_weights = types[:1], [1.0]
     try:
         with torch.no_grad():
-            return float(trainer.compute_loss(trainer.model, trainer._prepare_inputs(batch)))
+            return float(trainer.compute_loss(trainer.model, batch)), 1.0
     finally:
         trainer.loss_types, trainer.loss_weights = types, weights
 
 
-def _trainer(kind: str, config: Config, model: Any, tokenizer: Any, rows: Any, lora: Any, out: Path) -> Any:
+def _trainer(
+    kind: str,
+    config: Config,
+    model: Any,
+    tokenizer: Any,
+    rows: Any,
+    lora: Any,
+    out: Path,
+    reference: str | Path | None = None,
+) -> Any:
     settings: Any = config.train.sft if kind == "sft" else config.train.dpo
-    steps = max(1, math.ceil(len(rows) / settings.batch * settings.epochs))
+    batch = settings.batch * (2 if kind == "kto" else 1)  # rows; a pair of the config is two of KTO's
+    steps = max(1, math.ceil(len(rows) / batch * settings.epochs))
     warmup = config.train.sft.warmup_ratio if kind == "sft" else 0.05
     common: dict[str, Any] = {
         "output_dir": str(out),
         "learning_rate": learning_rate(kind, config, model),
         "num_train_epochs": settings.epochs,
-        "per_device_train_batch_size": share(settings.batch),
+        "per_device_train_batch_size": share(batch),
         "max_length": None,
         "remove_unused_columns": False,
         "gradient_checkpointing": False,
@@ -124,6 +247,7 @@ def _trainer(kind: str, config: Config, model: Any, tokenizer: Any, rows: Any, l
         "report_to": "none",
         "disable_tqdm": True,
         "logging_steps": 5,
+        "logging_nan_inf_filter": False,  # a loss that is no number is to be seen
         "save_strategy": "steps",
         "save_steps": max(10, steps // 3),
         "save_total_limit": 1,
@@ -136,27 +260,63 @@ def _trainer(kind: str, config: Config, model: Any, tokenizer: Any, rows: Any, l
             train_sampling_strategy="group_by_length",
             dataset_kwargs={"skip_prepare_dataset": True},
         )
-        return Sft(model=model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora)
+        made = Sft(model=model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora)
+        if COLUMN in data.column_names:
+            made.data_collator = Collate(made.data_collator)
+        return made
     dpo = config.train.dpo
-    each = share(dpo.batch)
+    each = share(batch)
     passes = 2 if common["use_cpu"] and each % 2 == 0 else 1  # a pair is two rows: half the memory
-    common |= {"per_device_train_batch_size": each // passes, "gradient_accumulation_steps": passes}
+    common |= {
+        "per_device_train_batch_size": each // passes,
+        "gradient_accumulation_steps": passes,
+        "beta": beta(config),
+        "precompute_ref_log_probs": True,
+        "precompute_ref_batch_size": 2 * batch,
+    }
+    anchor = None if reference is None else load_pretrained(reference)[0]
+    parts: dict[str, Any] = {"train_dataset": data, "processing_class": tokenizer, "peft_config": lora}
+    if kind == "kto":
+        good, bad = balance(rows)
+        args = KTOConfig(**common, desirable_weight=good, undesirable_weight=bad)
+        return _alone(Kto(model=model, ref_model=anchor, args=args, **parts))
     args = DPOConfig(
         **common,
-        beta=dpo.beta,
-        loss_type=["sigmoid", "sft"] if dpo.sft_weight else ["sigmoid"],
+        loss_type=[dpo.loss, "sft"] if dpo.sft_weight else [dpo.loss],
         loss_weights=[1.0, dpo.sft_weight] if dpo.sft_weight else None,
-        precompute_ref_log_probs=True,
-        precompute_ref_batch_size=2 * dpo.batch,
     )
-    return Dpo(model=model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora)
+    return _alone(Dpo(model=model, ref_model=anchor, args=args, **parts))
+
+
+def _alone(trainer: Any) -> Any:
+    """Without the reference model, whose log-probabilities are in the rows by now."""
+    anchor, trainer.ref_model = trainer.ref_model, None
+    if anchor is not None and anchor in trainer.accelerator._models:
+        trainer.accelerator._models.remove(anchor)
+    return trainer
 
 
 def learning_rate(kind: str, config: Config, model: Any) -> float:
-    """The config's, else that of the method, lower for wider models (never higher for narrower ones)."""
+    """The config's, else the automatic one, times `rate`."""
     settings = config.train.sft if kind == "sft" else config.train.dpo
-    width = model.config.get_text_config().hidden_size
-    return settings.learning_rate or RATES[kind, config.train.method] * min(1.0, (WIDTH / width) ** FALL)
+    text = model.config.get_text_config()
+    found = settings.learning_rate or automatic_rate(kind, config.train.method, text.model_type, text.hidden_size)
+    return found * settings.rate
+
+
+def automatic_rate(kind: str, method: str, family: str, width: int) -> float:
+    """By method, lower for wider models (never higher for narrower ones). `family`: the model type of a config."""
+    fall = next((own for name, own in FALL_OF.items() if family.startswith(name)), FALL)
+    scale = (WIDTH / STUDIED) ** (FALL - fall) * (WIDTH / width) ** fall  # all families are alike at STUDIED
+    return RATES["sft" if kind == "sft" else "dpo", method] * min(1.0, scale)
+
+
+def beta(config: Config) -> float:
+    """The config's, else the automatic one: by loss, and the same at every width."""
+    dpo = config.train.dpo
+    if dpo.beta is not None:
+        return dpo.beta
+    return BETA if config.train.preference == "kto" else BETAS.get(dpo.loss, BETA)
 
 
 def in_bf16(hardware: Hardware) -> bool:

@@ -6,14 +6,28 @@ Raises TrainingRefused (a UserError, one line) where training would silently tea
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..core import Example
 from ..errors import UserError
 from ..models.render import closed_ids, stop_ids, turn_end
 
-LN2_TOLERANCE = 0.02
+LN2 = math.log(2)
+TOLERANCE = 0.03  # of the first preference loss, where that is more than 1; reference and policy run in other precision
+# By TRL's name: the loss of a pair on which policy and reference agree, and how it is written. β is what varies.
+FIRST: Mapping[str, tuple[Callable[[float], float], str]] = {
+    "sigmoid": (lambda beta: LN2, "ln 2"),
+    "sigmoid_norm": (lambda beta: LN2, "ln 2"),
+    "aot": (lambda beta: LN2, "ln 2"),
+    "hinge": (lambda beta: 1.0, "1"),
+    "ipo": (lambda beta: 1 / (4 * beta**2), "(1 / 2β)²"),
+    "nca_pair": (lambda beta: 2 * LN2, "2 ln 2"),
+    "bco_pair": (lambda beta: 2 * LN2, "2 ln 2"),
+    "sppo_hard": (lambda beta: 1 / (2 * beta**2), "2 (1 / 2β)²"),
+    "apo_zero": (lambda beta: 1.0, "1"),
+    "apo_down": (lambda beta: 1.0, "1"),
+}
 
 
 class TrainingRefused(UserError):
@@ -81,10 +95,14 @@ def _differs(tokenizer: Any, example: Example, row: Sequence[int]) -> int | None
     return next((i for i, (ours, theirs) in enumerate(pairs) if ours != theirs), min(len(ids), len(whole)))
 
 
-def check_first_loss(loss: float) -> float:
-    """DPO: before any step policy and reference agree, so the sigmoid loss is ln 2 = 0.6931. Returns the loss."""
-    if not math.isfinite(loss) or abs(loss - math.log(2)) > LN2_TOLERANCE:
+def check_first_loss(loss: float, expected: float = LN2, written: str = "ln 2", name: str = "DPO") -> float:
+    """Before any step policy and reference agree, so the loss is known: ln 2 = 0.6931 of DPO. Returns the loss.
+
+    Of KTO it is half the weight of a row, on average: no reply differs from the reference, and so does no other.
+    """
+    if not math.isfinite(loss) or abs(loss - expected) > TOLERANCE * max(1.0, expected):
         raise TrainingRefused(
-            f"the first DPO loss is {loss:.4f}, expected ln 2 = 0.6931; policy and reference are not the same weights"
+            f"the first {name} loss is {loss:.4f}, expected {written} = {expected:.4f}; policy and reference are not "
+            "the same weights"
         )
     return loss

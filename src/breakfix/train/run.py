@@ -36,11 +36,12 @@ def _mute(line: str) -> None:
 @dataclass(frozen=True, slots=True)
 class _Trained:
     """`path`: where the weights are, `sft`: where those before the preference loss are (both the policy's where nothing
-    was trained); `parts`: the record of each step."""
+    was trained); `parts`: the record of each step, `rows`: what it learnt from."""
 
     path: Path
     sft: Path
     parts: dict[str, Any]
+    rows: dict[str, list[Example]]
 
 
 def run(
@@ -57,10 +58,10 @@ def run(
     """Train `policy` on (round, "sft") and (round, "dpo"); the result lies in folder/model. Returns the record.
 
     "candidates" of it: name → folder, of the last checkpoint ("model") and of what train.candidates asks for besides;
-    "recipes": name → how it was made. `untouched` is the model that the run began with (None: the policy). `folder`
-    holds checkpoints while it trains. Raises TrainingRefused before the first step where rows or template would train
-    something else; UserError where memory runs out; DiskFull where room does: it then goes on from the last whole
-    checkpoint.
+    "recipes": name → how it was made; in round 1 "probe" (probe.py). `untouched` is the model that
+    the run began with (None: the policy); `folder` holds checkpoints while it trains. Raises TrainingRefused before the
+    first step where rows or template would train something else; UserError where memory runs out; DiskFull where room
+    does: it then goes on from the last whole checkpoint.
     """
     from ..ledger.room import room
     from ..models.identity import weights_id
@@ -73,13 +74,15 @@ def run(
     record: dict[str, Any] = {"started_from": weights_id(policy)}
     with room(folder):
         folder.mkdir(parents=True, exist_ok=True)
+        if config.train.probe and round == 1:
+            record["probe"] = here.probe(config)
         main = here.train(config, folder, "")
         made: dict[str, Any] = {}
         for recipe in config.train.candidates:
             if round >= recipe.from_round and (found := here.candidate(config, recipe, main, record)) is not None:
                 made[recipe.name] = found
         record |= main.parts | ({"recipes": made} if made else {})
-        here.publish(model, record, lambda work: _copy(main.path, work))
+        here.publish(config, "model", record, main.rows, lambda work: _copy(main.path, work))
         here.tidy(config)
     return here.record(config, record)
 
@@ -97,9 +100,9 @@ class _Round:
     say: Say
 
     def train(
-        self, config: Config, folder: Path, name: str, shares: Recipe | None = None, sft: Path | None = None
+        self, config: Config, folder: Path, name: str, shares: Recipe | None = None, main: _Trained | None = None
     ) -> _Trained:
-        """Both steps, in `folder`, for the candidate `name` ("": the round's own); `sft`: made before."""
+        """Both steps, in `folder`, for the candidate `name` ("": the round's own); with `main`, on its SFT."""
         from ..models.identity import weights_id
 
         settings = config.train
@@ -110,19 +113,22 @@ class _Round:
         if shares is not None and shares.shares:
             rows = recipes.subset(rows, shares.shares)
         parts: dict[str, Any] = {}
+        learnt: dict[str, list[Example]] = {}
         current, before = self.policy, self.policy
         for kind, enabled, examples in (
             ("sft", settings.sft.enabled, rows), (settings.preference, settings.dpo.enabled, pairs)
         ):  # fmt: skip
             before = current
-            if kind == "sft" and sft is not None:
-                current, parts[kind] = sft, {"skipped": "the round's own"}
+            if kind == "sft" and main is not None:
+                current, parts[kind] = main.sft, {"skipped": "the round's own"}
+                learnt["sft"] = main.rows.get("sft", [])
                 continue
             if not enabled or not examples:
                 parts[kind] = {"skipped": "no rows" if enabled else "disabled"}
                 continue
             reference = self._reference(config, kind, current)
-            step = _Step(kind, config, examples, current, folder / kind, reference)
+            sft = main.parts["sft"] if main is not None else parts.get("sft")
+            step = _Step(kind, config, examples, current, folder / kind, reference, sft)
             parts[kind] = self.ledger.stage(
                 self.round,
                 f"train-{name}-{kind}" if name else f"train-{kind}",
@@ -131,8 +137,28 @@ class _Round:
                  "reference": weights_id(reference) if reference else None},
                 lambda step=step: self._one(step, name),
             )  # fmt: skip
-            current = step.out
-        return _Trained(current, before, parts)
+            current, learnt[kind] = step.out, examples
+        return _Trained(current, before, parts, learnt)
+
+    def probe(self, config: Config) -> dict[str, Any]:
+        """What a linear probe of the untouched model makes of the round's rows; a stage of its own, once a run."""
+        from ..models.identity import weights_id
+        from ..models.memory import give_back
+        from . import probe
+
+        rows = list(self.ledger.examples(round=self.round, dataset="sft"))
+        asked = probe.cases(config)
+        inputs = {
+            "untouched": weights_id(self.untouched),
+            "examples": [example.id for example in rows],
+            "cases": {metric: [case.id for case in some] for metric, some in asked.items()},
+        }
+        self.progress("probe", 0, 1)
+        found = self.ledger.stage(
+            self.round, "train-probe", inputs, lambda: probe.run(config, self.untouched, rows, asked)
+        )
+        give_back()
+        return found
 
     def _reference(self, config: Config, kind: str, policy: Path) -> Path | None:
         """The model that the preference loss keeps near, where it is not the policy itself."""
@@ -141,31 +167,33 @@ class _Round:
         other = kind != "sft" and config.train.reference == "untouched"
         return self.untouched if other and weights_id(self.untouched) != weights_id(policy) else None
 
-    def candidate(
-        self, config: Config, recipe: Recipe, main: _Trained, record: dict[str, Any]
-    ) -> dict[str, Any] | None:
+    def candidate(self, own: Config, recipe: Recipe, main: _Trained, record: dict[str, Any]) -> dict[str, Any] | None:
         """Make a candidate and publish it. Its record; None where the round has none of its kind."""
-        place = self.place(recipe.name)
+        config, place = own, self.place(recipe.name)
         if (place / MADE).is_file():
             return json.loads((place / MADE).read_text())["recipe"]
         said = recipe.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
+        end, scratch = main, self.scratch(recipe.name)
         if recipe.name == "sft":
-            if main.path in (main.sft, self.policy) or main.sft == self.policy:
+            if main.sft in (main.path, self.policy):
                 return None  # there was no DPO after it, or no SFT
-            self.publish(place, {**record, **main.parts, "recipe": said}, lambda work: _copy(main.sft, work))
-            return said
-        end, parts, scratch = main.path, main.parts, self.scratch(recipe.name)
-        if recipe.trains:
-            other = recipes.changed(config, recipe)
-            same = recipes.same_sft(config, other, recipe) and main.sft != self.policy
-            trained = self.train(other, scratch, recipe.name, recipe, main.sft if same else None)
-            end, parts = trained.path, trained.parts
-            said = {**said, **parts}
-        if recipe.blend is None:
-            self.publish(place, {**record, **parts, "recipe": said}, lambda work: _copy(end, work))
-        else:
-            alpha = recipe.blend
-            self.publish(place, {**record, **parts, "recipe": said}, lambda work: blend(self.policy, end, alpha, work))
+            end = _Trained(main.sft, main.sft, {"sft": main.parts["sft"]}, {"sft": main.rows["sft"]})
+        elif recipe.trains:
+            config = recipes.changed(config, recipe)
+            same = recipes.same_sft(config, own, recipe) and main.sft != self.policy
+            end = self.train(config, scratch, recipe.name, recipe, main if same else None)
+            said = {**said, **end.parts}
+        alpha = recipe.blend
+
+        def make(work: Path) -> None:
+            if alpha is None:
+                _copy(end.path, work)
+            elif alpha == 0:
+                _copy(self.policy, work)  # the very model: what it was asked is not asked again
+            else:
+                blend(self.policy, end.path, alpha, work)
+
+        self.publish(config, recipe.name, {**record, **end.parts, "recipe": said}, end.rows, make)
         shutil.rmtree(scratch, ignore_errors=True)
         return said
 
@@ -175,13 +203,21 @@ class _Round:
     def scratch(self, name: str) -> Path:
         return self.folder / f"{name}-training"
 
-    def publish(self, place: Path, record: dict[str, Any], make: Callable[[Path], object]) -> None:
+    def publish(
+        self, config: Config, name: str, record: dict[str, Any], rows: dict[str, list[Example]],
+        make: Callable[[Path], object],
+    ) -> None:  # fmt: skip
         """Let `make` write a model, and put it in its place whole or not at all."""
+        from ..models.identity import weights_id
+        from .card import card
+
+        place = self.place(name)
         work = place.with_name(f"{place.name}.new")
         for folder in (work, place):
             shutil.rmtree(folder, ignore_errors=True)
         make(work)
-        (work / "README.md").write_text(_card(self.policy, record))
+        said = card(config, name, self.round, record, rows, untouched=self.untouched, began=weights_id(self.untouched))
+        (work / "README.md").write_text(said, encoding="utf-8")
         (work / MADE).write_text(json.dumps(record))
         work.rename(place)
 
@@ -201,22 +237,30 @@ class _Round:
 
     def _one(self, step: _Step, name: str) -> dict[str, Any]:
         from ..models.memory import give_back, out_of_memory
+        from .alarms import told  # torch loads here
 
-        label = f"training ({name}: {step.kind})" if name else f"training ({step.kind})"
+        part, label = step.kind, f"training ({step.kind})"
+        if name:
+            part, label = f"{name}-{step.kind}", f"training ({name}: {step.kind})"
         what = label
 
         def log(at: int, total: int, figures: dict[str, float]) -> None:
             nonlocal what
-            if figures:
-                self.ledger.add_event(
-                    self.round, "train", f"{name}-{step.kind}" if name else step.kind, {"step": at, **figures}
-                )
+            if (alarm := told(figures, at)) is not None:
+                self.ledger.add_event(self.round, "train", "alarm", {"part": part, **alarm.record()})
+                self.say(f"round {self.round}: {label}, alarm at {alarm}")
+            elif figures:
+                self.ledger.add_event(self.round, "train", part, {"step": at, **figures})
             if "loss" in figures:
                 what = f"{label}, loss {figures['loss']:.2f}"
             self.progress(what, at, total)
 
         give_back()
-        more = {"reference": step.reference} if step.reference is not None else {}
+        more: dict[str, Any] = {}
+        if step.reference is not None:
+            more["reference"] = step.reference
+        if step.before is not None and "replies" in step.before and step.config.train.launcher != "accelerate":
+            more["before"] = {"replies": step.before["replies"]}
         try:
             if step.config.train.launcher == "accelerate":
                 from .launch import launched as fit
@@ -226,11 +270,11 @@ class _Round:
         except Exception as error:
             if not out_of_memory(error):
                 raise
-            part = "sft" if step.kind == "sft" else "dpo"
+            section = "sft" if step.kind == "sft" else "dpo"
             method = "" if step.config.train.method == "lora" else ", or set train.method to lora"
-            batch = getattr(step.config.train, part).batch
+            batch = getattr(step.config.train, section).batch
             raise UserError(
-                f"training ran out of memory; lower train.{part}.batch (it is {batch}){method}, then run again"
+                f"training ran out of memory; lower train.{section}.batch (it is {batch}){method}, then run again"
             ) from error
 
 
@@ -244,17 +288,8 @@ class _Step:
     policy: Path
     out: Path
     reference: Path | None
+    before: dict[str, Any] | None  # the record of the step before this one
 
 
 def _copy(trained: Path, work: Path) -> None:
     shutil.copytree(trained, work, ignore=shutil.ignore_patterns(*NOT_KEPT))
-
-
-def _card(policy: Path, record: dict[str, Any]) -> str:
-    steps = {k: record[k] for k in ("recipe", "sft", "dpo", "kto") if k in record}
-    return (
-        "# Model card\n\nMade by breakfix: safety post-training of a small language model.\n\n"
-        f"- started from: `{record['started_from']}` ({policy.name})\n"
-        "- licence: that of the model it started from\n- known limits: see the run's report\n\n"
-        f"```json\n{json.dumps(steps, indent=1, default=str)}\n```\n"
-    )

@@ -1,0 +1,288 @@
+"""Alarms: each is provoked on a tiny model, told once, and ends the training where that is wanted."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import tiny
+from breakfix import starter
+from breakfix.config import Config, parse
+from breakfix.core import Example, Split, ask
+from breakfix.errors import UserError
+from breakfix.ledger import Ledger
+
+torch = pytest.importorskip("torch")
+
+NO = "I'm sorry, but I can't help with that."
+
+
+@pytest.fixture(autouse=True)
+def _others_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.save(tmp_path_factory.mktemp("tiny"))
+
+
+def example(i: int, **changes: Any) -> Example:
+    return Example(**{
+        "prompt": ask(f"Tell me step {i} of baking bread"), "reply": "Mix flour with water.", "rejected": "Mix sand.",
+        "source": "test", "licence": "Apache-2.0", "why": "a test", "kind": "plain", **changes,
+    })  # fmt: skip
+
+
+EXAMPLES = [example(i) for i in range(8)]
+
+
+def settings(**train: Any) -> Config:
+    return parse(
+        {"hardware": {"threads": 1, "precision": "fp32"}, "train": {"probe": False, "candidates": [], **train}}
+    )
+
+
+class Told(list[tuple[int, dict[str, float]]]):
+    def __call__(self, step: int, total: int, figures: dict[str, float]) -> None:
+        self.append((step, figures))
+
+    def alarms(self) -> list[str]:
+        from breakfix.train.alarms import told
+
+        return [alarm.name for step, figures in self if (alarm := told(figures, step))]
+
+
+def watched(kind: str = "dpo", **given: Any) -> tuple[Any, Told]:
+    from breakfix.train.alarms import Alarms
+
+    told = Told()
+    return Alarms(kind, told, **given), told
+
+
+def logs(alarms: Any, *entries: dict[str, float]) -> SimpleNamespace:
+    control = SimpleNamespace(should_training_stop=False, should_save=True)
+    for i, entry in enumerate(entries):
+        alarms.on_log(None, SimpleNamespace(global_step=5 * (i + 1), max_steps=100), control, entry)
+    return control
+
+
+def rewards(chosen: float, rejected: float) -> dict[str, float]:
+    return {"rewards/chosen": chosen, "rewards/rejected": rejected, "loss": 0.5}
+
+
+# ---- what is logged ---------------------------------------------------------------------------------------------
+
+
+def test_replies_to_imitate_that_become_less_likely_are_an_alarm() -> None:
+    """β 0.1: a reward of -0.15 is 1.5 nats less than the reference gives."""
+    alarms, told = watched(beta=0.1)
+    logs(alarms, rewards(-0.05, -0.3), rewards(-0.15, -0.5), rewards(-0.3, -0.7))
+    assert told.alarms() == ["chosen"], "once"
+    assert (
+        str(alarms.raised[0]) == "step 10: the replies to imitate became less likely by 1.5 nats each (alarm from 1.0)"
+    )
+    assert alarms.stopped is None
+
+
+def test_against_another_reference_it_counts_from_the_first_log() -> None:
+    alarms, told = watched(beta=0.1, start=None)
+    logs(alarms, rewards(-0.9, -0.9), rewards(-0.95, -1.0))
+    assert told.alarms() == []
+    logs(alarms, rewards(-1.1, -1.2))
+    assert told.alarms() == ["chosen"]
+
+
+def test_a_policy_that_runs_away_is_an_alarm() -> None:
+    alarms, told = watched(beta=0.1)
+    logs(alarms, rewards(0.5, -1.0), rewards(1.0, -3.5))
+    assert told.alarms() == ["distance"]
+    assert alarms.raised[0].value == pytest.approx(22.5)
+
+
+def test_a_loss_that_is_no_number_stops_whatever_is_wanted() -> None:
+    alarms, told = watched("sft", stop=False)
+    control = logs(alarms, {"loss": 0.5}, {"loss": math.nan})
+    assert told.alarms() == ["loss"] and control.should_training_stop and not control.should_save
+    assert alarms.record()["alarms"] == [{"name": "loss", "step": 10, "said": "step 10: the loss is not a number"}]
+
+
+def test_an_alarm_stops_where_that_is_wanted() -> None:
+    alarms, _ = watched(beta=0.1, stop=True)
+    control = logs(alarms, rewards(-0.5, -0.5))
+    assert control.should_training_stop and alarms.stopped.name == "chosen"
+
+
+# ---- replies to prompts set aside -------------------------------------------------------------------------------
+
+
+def test_prompts_are_set_aside_that_are_not_learnt_from() -> None:
+    from breakfix.train.alarms import prompts
+
+    harmful, benign = prompts([])
+    assert len(harmful) == len(benign) == 16
+    assert all(case.split is Split.TRAIN and case.language == "en" for case in (*harmful, *benign))
+    assert [starter.kind_of(case) for case in benign] == ["twin"] * 8 + ["plain"] * 8
+    learnt = [example(0, prompt=case.prompt) for case in harmful]
+    assert not {case.id for case in prompts(learnt)[0]} & {case.id for case in harmful}
+    everything = [example(0, prompt=case.prompt) for case in starter.cases(split=Split.TRAIN)]
+    assert len(prompts(everything)[0]) == 16, "where all are learnt from, these are"
+
+
+class Answers:
+    """Stands for the prompts set aside: what the model replies, from one look to the next."""
+
+    def __init__(self, *replies: Any) -> None:
+        self.replies, self.seconds = list(replies), 0.0
+
+    def ask(self, model: Any) -> Any:
+        return self.replies.pop(0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "now", "said"),
+    [
+        ("sft", (0.0, 0.0, 12), (0.9, 0.6, 12), ["coward"]),
+        ("sft", (0.0, 0.0, 12), (0.9, 0.4, 5), ["length"]),
+        ("dpo", (0.8, 0.1, 12), (0.3, 0.1, 12), ["undone"]),
+        ("dpo", (0.8, 0.1, 12), (0.5, 0.5, 12), []),
+        ("sft", (0.8, 0.1, 12), (0.1, 0.1, 12), []),  # an SFT is not to keep what was refused before
+        ("dpo", (None, 0.1, 12), (None, None, 12), []),  # what could not be told is no alarm
+    ],
+)
+def test_replies_raise_alarms(kind: str, before: Any, now: Any, said: list[str]) -> None:
+    from breakfix.train.alarms import Replies, moments
+
+    alarms, told = watched(kind, aside=Answers(Replies(*now)), before=Replies(*before))
+    state, control = SimpleNamespace(global_step=1, max_steps=10), SimpleNamespace()
+    alarms.on_train_begin(None, state, control)
+    alarms.on_step_end(None, state, control)
+    assert not told
+    alarms.on_step_end(None, SimpleNamespace(global_step=min(moments(kind, 10)), max_steps=10), control)
+    assert told.alarms() == said
+    assert alarms.record()["replies"]["tokens"] == now[2]
+
+
+def test_few_looks_are_taken() -> None:
+    from breakfix.train.alarms import moments
+
+    assert moments("sft", 120) == {40, 80} and moments("dpo", 28) == {14} and moments("dpo", 1) == {1}
+
+
+def test_a_model_in_training_is_asked_and_goes_on_training(tmp_path: Path) -> None:
+    from breakfix.models.hf import load_pretrained
+    from breakfix.train.alarms import Aside
+
+    model, tokenizer = load_pretrained(tiny.save(tmp_path / "refuses", says=NO))
+    model.train()
+    replies = Aside(tokenizer, []).ask(model)
+    assert model.training
+    assert replies.tokens == 12  # a token a byte: "I'm sorry, b"
+    taught, _ = load_pretrained(tiny.save(tmp_path / "short", says="Yes."))
+    assert Aside(tokenizer, []).ask(taught).tokens == pytest.approx(4, abs=0.5)
+
+
+# ---- in a fit, and in the stage ---------------------------------------------------------------------------------
+
+
+def test_a_fit_of_a_real_trainer_raises_them_and_records_the_last_replies(folder: Path, tmp_path: Path) -> None:
+    """At a huge rate the replies to imitate lose likelihood together with the rejected ones."""
+    from breakfix.train.fit import fit
+
+    told = Told()
+    config = settings(
+        method="full", dpo={"batch": 4, "epochs": 10, "learning_rate": 0.05, "sft_weight": 0, "beta": 0.01}
+    )
+    record = fit("dpo", config, folder, EXAMPLES, tmp_path / "out", told)
+    names = [alarm["name"] for alarm in record["alarms"]]
+    assert {"chosen", "distance"} <= set(names) == set(told.alarms()) and len(names) == len(set(names))
+    assert "stopped" not in record and record["steps"] == 20
+    assert record["replies"]["tokens"] <= 12 and record["replies"]["seconds"] > 0
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_an_early_stop_keeps_the_last_checkpoint_before_it(
+    method: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from breakfix.train import alarms
+    from breakfix.train.fit import fit
+
+    def at(step: int, out: str, stop: bool = True) -> tuple[dict[str, Any], Any]:
+        real = alarms.Alarms.on_log
+
+        def on_log(self: Any, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+            real(self, args, state, control, logs, **kwargs)
+            if state.global_step >= step:
+                self._raise("distance", 99.0, 20.0, state, control)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(alarms.Alarms, "on_log", on_log)
+            given = {"batch": 2, "epochs": 5, "learning_rate": 1e-2}
+            config = settings(method=method, sft=given, stop_on_alarm=stop)
+            record = fit("sft", config, folder, EXAMPLES, tmp_path / out, lambda *told: None)
+        from safetensors.torch import load_file
+
+        return record, load_file(tmp_path / out / "model.safetensors")
+
+    record, stopped = at(15, "stopped")
+    assert record["stopped"] == {"kept_step": 10} and record["steps"] == 15
+    _, untouched = at(5, "at once")
+    assert all(torch.equal(untouched[k], v) for k, v in tensors(folder).items()), "no checkpoint yet: the policy"
+    _, whole = at(15, "whole", stop=False)
+    assert any(not torch.allclose(stopped[k], whole[k]) for k in whole)
+    assert any(not torch.allclose(stopped[k], untouched[k]) for k in whole)
+
+
+def tensors(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_loss_that_is_no_number_is_one_plain_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from breakfix.train import trainers
+    from breakfix.train.fit import fit
+
+    real = trainers.Sft.compute_loss
+    monkeypatch.setattr(trainers.Sft, "compute_loss", lambda *args, **more: real(*args, **more) * math.nan)
+    config = settings(method="full", sft={"batch": 2, "epochs": 5, "learning_rate": 1e-4})
+    with pytest.raises(
+        UserError, match=r"training \(sft\) went wrong by step 5: the loss is not a number; lower train"
+    ):
+        fit("sft", config, folder, EXAMPLES, tmp_path / "out", lambda *told: None)
+
+
+def test_an_alarm_is_an_event_and_a_line(folder: Path, tmp_path: Path) -> None:
+    from breakfix.train.run import run
+
+    said: list[str] = []
+    dpo = {"batch": 4, "epochs": 10, "learning_rate": 0.05, "sft_weight": 0, "beta": 0.01}
+    config = settings(method="full", sft={"enabled": False}, dpo=dpo)
+    with Ledger.open(tmp_path / "run", create=True) as ledger:
+        ledger.add_examples(EXAMPLES, round=1, dataset="dpo")
+        record = run(config, ledger, round=1, policy=folder, folder=tmp_path / "run" / "x", say=said.append,
+                     progress=lambda *told: None)  # fmt: skip
+        events = [event.payload for event in ledger.events(1, "train", "alarm")]
+    assert events and [event["name"] for event in events] == [alarm["name"] for alarm in record["dpo"]["alarms"]]
+    assert all(event["part"] == "dpo" for event in events)
+    assert said and said[0].startswith("round 1: training (dpo), alarm at step ")
+    assert json.dumps(record)
+
+
+def test_without_alarms_none_is_looked_for(folder: Path, tmp_path: Path) -> None:
+    from breakfix.train.fit import fit
+
+    told = Told()
+    record = fit("sft", settings(alarms=False, sft={"batch": 4}), folder, EXAMPLES, tmp_path / "out", told)
+    assert "alarms" not in record and not [f for _, f in told if "reply_tokens" in f]
