@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # SQLAlchemy is heavy, and a report of a stored document need
 
 SCHEMA = "breakfix-report/1"
 Json = dict[str, Any]
-_TRAINING = ("sft", "dpo")
+_TRAINING = ("sft", "dpo", "kto")
 _GENERATING = ("evaluate", "redteam", "curate", "select")  # stages whose attempts are in the ledger under their name
 _DATA = (
     "rows",
@@ -59,7 +59,7 @@ def build(ledger: Ledger, redaction: Redaction = "public") -> Json:
             for index in indices
         ],
         "judges": [cards.shown(judge) for judge in sorted({judge for names in who.values() for judge in names})],
-        "vulnerabilities": _vulnerabilities(ledger, found, indices),
+        "vulnerabilities": _vulnerabilities(ledger, found, indices, _unmeasured(stages)),
         "looks": ledger.looks(),
         "transcripts": transcripts(ledger.attempts(), evidence, redaction) if redaction != "public" else [],
         "notes": [
@@ -130,10 +130,17 @@ def _round(ledger: Ledger, index: int, stages: Sequence[StageRow], cards: Cards,
         "stages": [_stage(ledger, row) for row in stages],
         "data": _data(ledger, index, records.get("curate")),
         "train": None if trained is None else {k: _brief(trained[k]) for k in _TRAINING if trained.get(k)},
+        "probe": _probe(trained),
         "selection": _selection(records.get("select"), trained),
         "gate": None if identified is None else identified.get("gate"),
         "skipped": _skipped(evaluated, red_team),
     }
+
+
+def _probe(trained: Json | None) -> Json | None:
+    """None, too, where there was too little to learn from."""
+    found = (trained or {}).get("probe", {})
+    return found if "metrics" in found else None
 
 
 def _selection(selected: Json | None, trained: Json | None) -> Json | None:
@@ -194,17 +201,31 @@ def _skipped(evaluated: Json, attacked: Json) -> list[Json]:
     return suites + [{"stage": "redteam", "suite": "", "reason": reason, "n": n} for reason, n in reasons.items()]
 
 
-def _vulnerabilities(ledger: Ledger, found: Sequence[Vulnerability], indices: Sequence[int]) -> list[Json]:
+def _unmeasured(stages: Sequence[StageRow]) -> dict[int, list[str]]:
+    """Round → the vulnerabilities that it did not measure; older records do not say."""
+    return {row.round: (row.record or {}).get("not_measured", []) for row in stages if row.name == "identify"}
+
+
+def _vulnerabilities(
+    ledger: Ledger, found: Sequence[Vulnerability], indices: Sequence[int], unmeasured: Mapping[int, Sequence[str]]
+) -> list[Json]:
     history: dict[str, list[Json]] = {}
+    last: dict[str, int] = {}
     for index in indices:
         for v in ledger.vulnerabilities(index):
-            history.setdefault(v.id, []).append({"round": index, "status": str(v.status), "rate": as_json(v.rate)})
+            measured = v.id not in unmeasured.get(index, ())
+            if measured:
+                last[v.id] = index
+            history.setdefault(v.id, []).append(
+                {"round": index, "status": str(v.status), "rate": as_json(v.rate), "measured": measured}
+            )
     return [
         {
             **{name: getattr(v, name) for name in ("id", "kind", "name", "hazard", "family", "language", "severity")},
             "rate": as_json(v.rate),
             "status": str(v.status),
             "first_round": v.first_round,
+            "measured_round": last.get(v.id, v.first_round),
             "evidence": list(v.evidence),
             "prescription": dict(v.prescription),
             "history": history.get(v.id, []),

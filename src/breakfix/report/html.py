@@ -113,6 +113,7 @@ def _context(document: dict[str, Any]) -> dict[str, Any]:
         "trained": [views.round_name(one["index"]) for one in rounds if one["train"]],
         "training": views.training(document),
         "selections": views.selections(document),
+        "probe": views.probe(document),
         "drops": views.drops(document),
         "vulnerabilities": views.vulnerabilities(document),
         "by_case": views.by_case(document),

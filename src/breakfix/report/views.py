@@ -209,16 +209,48 @@ def _overlap(record: Json) -> Json:
     return {**record, **words}
 
 
-def selections(document: Json) -> list[Json]:
-    """Release candidates of the rounds that had several: {round, name, cells: harm, over-refusal, capability, said}."""
+OBJECTIVES = {
+    "harm": "Harm",
+    "harm_wrapped": "Harm, seen attacks",
+    "over_refusal": "Look-alikes refused",
+    "plain": "Everyday refused",
+    "capability": "Capability",
+}
+
+
+def selections(document: Json) -> Json:
+    """Release candidates of the rounds that had several: {heads, rows: {round, name, cells, said}}. Heads are of the
+    objectives that any candidate has a figure of."""
     rows: list[Json] = []
-    for one in document["rounds"]:
-        found: Json = one["selection"] or {"candidates": {}, "dropped": []}
-        why: dict[str, str] = {drop["name"]: f"no: {drop['reason']}" for drop in found["dropped"]}
-        for name, figures in cast("dict[str, Json]", found["candidates"]).items():
-            cells = [_estimated(figures.get(objective)) for objective in ("harm", "over_refusal", "capability")]
+    found: list[Json] = [one["selection"] or {"candidates": {}, "dropped": []} for one in document["rounds"]]
+    known = {objective for each in found for figures in each["candidates"].values() for objective in figures}
+    shown = [objective for objective in OBJECTIVES if objective in known]
+    for one, each in zip(document["rounds"], found, strict=True):
+        why: dict[str, str] = {drop["name"]: f"no: {drop['reason']}" for drop in each["dropped"]}
+        for name, figures in cast("dict[str, Json]", each["candidates"]).items():
+            cells = [_estimated(figures.get(objective)) for objective in shown]
             rows.append({"round": one["index"], "name": name, "cells": cells, "said": why.get(name, "yes")})
-    return rows
+    return {"heads": [OBJECTIVES[objective] for objective in shown], "rows": rows}
+
+
+def probe(document: Json) -> Json | None:
+    """The yardstick: {said, names, rows: {name, cells}}, the probe's share of each metric and the rounds' beside it."""
+    found = next((one["probe"] for one in document["rounds"] if one["probe"]), None)
+    if found is None:
+        return None
+    rows = [
+        {
+            "name": name,
+            "cells": [_estimated(share), *(_estimated(one["metrics"].get(name)) for one in document["rounds"])],
+        }
+        for name, share in found["metrics"].items()
+    ]
+    learnt = found["learnt"]["harmful"] + found["learnt"]["benign"]
+    return {
+        "said": f"layer {found['layer']} of {found['layers']}, fitted on {learnt} prompts of round 1",
+        "names": ["probe", *(round_name(one["index"]) for one in document["rounds"])],
+        "rows": rows,
+    }
 
 
 def _estimated(estimate: Json | None) -> Json | None:
@@ -282,8 +314,20 @@ def _at_least(vulnerability: Json) -> float:
 
 
 def _history(vulnerability: Json, indices: Sequence[int]) -> list[Json | None]:
-    by = {h["round"]: {"status": h["status"], **(cell(h["rate"]) or {})} for h in vulnerability["history"]}
+    """`since`: of a round that did not measure it, the last one that did; "" of one that did."""
+    by: dict[int, Json] = {}
+    last = vulnerability["first_round"]
+    for one in vulnerability["history"]:
+        last = one["round"] if one.get("measured", True) else last
+        since = "" if last == one["round"] else round_name(last).lower()
+        by[one["round"]] = {"status": one["status"], "since": since, **(cell(one["rate"]) or {})}
     return [by.get(index) for index in indices]
+
+
+def unmeasured(vulnerability: Json) -> str:
+    """'not measured since round 1', of one whose rate is not the last round's; else ""."""
+    history = _history(vulnerability, [one["round"] for one in vulnerability["history"][-1:]])
+    return f"not measured since {history[0]['since']}" if history and history[0] and history[0]["since"] else ""
 
 
 def skips(document: Json) -> list[Json]:
