@@ -154,6 +154,7 @@ def test_croissant_says_what_the_specification_asks_for(ledger: Ledger, tmp_path
         assert [field["name"].partition("/")[2] for field in records["field"]] == list(row)
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # mlcroissant's own, of rdflib
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])
 def test_mlcroissant_reads_it(ledger: Ledger, tmp_path: Path, format: str) -> None:
     mlc: Any = pytest.importorskip("mlcroissant")

@@ -18,6 +18,7 @@ CONTEXT: dict[str, Any] = {
     "data": {"@id": "cr:data", "@type": "@json"},
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "dct": "http://purl.org/dc/terms/",
+    "equivalentProperty": "cr:equivalentProperty",
     "examples": {"@id": "cr:examples", "@type": "@json"},
     "extract": "cr:extract",
     "field": "cr:field",
@@ -38,6 +39,7 @@ CONTEXT: dict[str, Any] = {
     "regex": "cr:regex",
     "repeated": "cr:repeated",
     "replace": "cr:replace",
+    "samplingRate": "cr:samplingRate",
     "sc": "https://schema.org/",
     "separator": "cr:separator",
     "source": "cr:source",
@@ -75,6 +77,7 @@ def describe(
         "datePublished": published,
         "version": version,
         "isLiveDataset": False,
+        "citeAs": f"{name}, {published}, {url}",
         "keywords": ["safety", "refusal", "preference"],
         "rai:dataCollection": "Rows are made from published prompts, a project's own and a red team's findings; "
         "replies are the untouched model's own or composed, and judged before they are kept. Each row says why it is "

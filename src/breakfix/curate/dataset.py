@@ -176,14 +176,6 @@ def _write(folder: Path, name: str, rows: Sequence[Row], columns: Mapping[str, s
         with (folder / f"{name}.jsonl").open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         return
-    made = _dataset(rows, columns)
-    if format == "parquet":
-        made.to_parquet(str(folder / f"{name}.parquet"))
-    else:
-        made.save_to_disk(str(folder / name))
-
-
-def _dataset(rows: Sequence[Row], columns: Mapping[str, str]) -> Any:
     import datasets
 
     library: Any = datasets
@@ -197,8 +189,12 @@ def _dataset(rows: Sequence[Row], columns: Mapping[str, str]) -> Any:
     bars: bool = library.is_progress_bar_enabled()
     library.disable_progress_bars()
     try:
-        features = library.Features({name: types[kind] for name, kind in columns.items()})
-        return library.Dataset.from_list(list(rows), features=features)
+        features = library.Features({column: types[kind] for column, kind in columns.items()})
+        made = library.Dataset.from_list(list(rows), features=features)
+        if format == "parquet":
+            made.to_parquet(str(folder / f"{name}.parquet"))
+        else:
+            made.save_to_disk(str(folder / name))
     finally:
         if bars:
             library.enable_progress_bars()
