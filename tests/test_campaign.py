@@ -28,7 +28,8 @@ from breakfix.core import (
     Verdict,
     ask,
 )
-from breakfix.errors import ConfigError, ModelError, UserError
+from breakfix.errors import BudgetSpent, ConfigError, ModelError, UserError
+from breakfix.judges.ask import PartlyJudged
 from breakfix.models.fake import Echo, Fake, Refuser, Scripted
 
 GREEDY = Sampling(max_new_tokens=64)
@@ -271,6 +272,35 @@ def test_only_conversations_that_go_on_are_kept_and_what_was_asked_must_be_the_s
     store.rows.clear()
     other = go([Put(case("b"), Flow(talk("one", "2")))], Scripted({"one": "x", "2": "y"}, id="fake-echo"), store=store)
     assert other.attempts[0].id == paid.attempt and other.queries == 2
+
+
+class Paid3(SorryJudge):
+    """Is paid for three verdicts, then its budget is spent."""
+
+    def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
+        given = super().judge(rows[:3])
+        raise PartlyJudged("all is spent", [*given, *[None] * (len(rows) - len(given))])
+
+
+@pytest.mark.parametrize("turns", [1, 2])
+def test_where_the_judges_budget_ends_its_verdicts_and_the_replies_are_kept(turns: int) -> None:
+    """Of five replies three were judged: neither they nor those verdicts are asked for again."""
+    attack: Attack = AsIs() if turns == 1 else Flow(talk("1", "2"))
+    puts, store, target = [Put(case(f"c{i}"), attack) for i in range(5)], Store(), Dice("t")
+    with pytest.raises(BudgetSpent):
+        go(puts, target, judge=Paid3(), store=store)
+    assert len(store.rows) == (3 if turns == 1 else 0)
+    assert [paid.verdict and paid.verdict.score for paid in store.paid] == [
+        *[0.0] * (0 if turns == 1 else 3),
+        None,
+        None,
+    ]
+    assert len(target.asked) == 5 and len(store.paid) == (2 if turns == 1 else 5)
+    judge, again = SorryJudge(), Dice("t")
+    resumed = go(puts, again, judge=judge, store=store)
+    assert resumed.attempts == go(puts, Dice("t")).attempts
+    assert len(again.asked) == (0 if turns == 1 else 5)
+    assert sum(judge.groups) == (2 if turns == 1 else 7)
 
 
 def test_what_was_heard_before_does_not_count_against_the_budget() -> None:

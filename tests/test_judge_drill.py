@@ -18,6 +18,7 @@ from breakfix.core import Case, Conversation, Expect, Message, Split, Verdict, a
 from breakfix.errors import BudgetSpent
 from breakfix.judges import guard
 from breakfix.judges.answers import REASONS
+from breakfix.judges.ask import PartlyJudged, verdicts
 from breakfix.judges.rubric import RubricJudge, load_rubric
 from breakfix.models.remote import RemoteModel
 from endpoint import (
@@ -33,6 +34,7 @@ from endpoint import (
     Endpoint,
     Fault,
     always,
+    body,
     busy,
     first,
     last,
@@ -131,9 +133,28 @@ def test_a_fault_that_passes_costs_nothing_but_time() -> None:
         assert scores(judged(endpoint)) == [1, 0, 1, 0]
 
 
-def test_a_spent_budget_ends_the_run_and_is_no_verdict() -> None:
-    with Endpoint(grade) as endpoint, pytest.raises(BudgetSpent):
-        judged(endpoint, 8, max_tokens=1)
+def test_a_spent_budget_ends_the_run_and_what_was_paid_for_is_kept() -> None:
+    """An answer costs ten tokens: four of them are paid for, and none is asked for again."""
+    with Endpoint(lambda asked: body(grade(asked))) as endpoint, pytest.raises(PartlyJudged, match="40 tok") as spent:
+        judged(endpoint, 8, max_tokens=35)
+    assert len(endpoint.requests) == 4
+    assert isinstance(spent.value, BudgetSpent)
+    assert [v and v.score for v in spent.value.given] == [1, 0, 1, 0, None, None, None, None]
+
+
+def test_a_second_attempt_that_the_budget_ends_leaves_the_row_unjudged() -> None:
+    """Every first answer is unreadable; the budget ends after six of the eight answers that two attempts ask for."""
+    with Endpoint(lambda asked: body("Hm.")) as endpoint, pytest.raises(PartlyJudged) as spent:
+        model = RemoteModel.open(endpoint.url, [config.Endpoint(url=endpoint.url, concurrency=1, max_tokens=55)])
+        RubricJudge(load_rubric("severity-violence"), model, attempts=2).judge(rows(4))
+    assert [v and v.label for v in spent.value.given] == ["unscored", "unscored", None, None]
+
+
+def test_a_guards_budget_keeps_what_was_paid_for() -> None:
+    with Endpoint(lambda asked: body("safe")) as endpoint, pytest.raises(PartlyJudged) as spent:
+        model = RemoteModel.open(endpoint.url, [config.Endpoint(url=endpoint.url, concurrency=1, max_tokens=25)])
+        verdicts(guard.build("llama-guard", model), rows(70))
+    assert [v and v.score for v in spent.value.given] == [1, 1, 1, *[None] * 67]
 
 
 def test_a_real_small_model_behind_it_judges_nothing() -> None:

@@ -12,9 +12,9 @@ import pytest
 
 from breakfix.config import Config, Judges
 from breakfix.core import Case, Conversation, Judge, Reply, Verdict
-from breakfix.errors import AssetError, ConfigError
+from breakfix.errors import AssetError, BudgetSpent, ConfigError
 from breakfix.judges import catalogue
-from breakfix.judges.ask import MEASURES, row
+from breakfix.judges.ask import MEASURES, PartlyJudged, row, verdicts
 from breakfix.judges.catalogue import JUDGES, Opener, build, find, members, of_run, version
 from breakfix.judges.panel import Panel, agreement
 from breakfix.judges.refusal import RefusalJudge
@@ -101,6 +101,48 @@ def test_a_member_that_breaks_is_one_that_could_not_tell() -> None:
 
     assert one(Breaks("cheap", 1.0), Says("dear", 0.0)).score == 0.0
     assert one(Breaks("cheap", 1.0), Says("b", 0.0), Says("c", 0.0), mode="vote").score == 0.0
+
+
+class Spends(Says):
+    """Is paid for `n` rows, then its budget is spent."""
+
+    def __init__(self, name: str, n: int, score: float = 0.0) -> None:
+        super().__init__(name, score)
+        self.left = n
+
+    def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
+        given = super().judge(rows[: self.left])
+        raise PartlyJudged("all is spent", [*given, *[None] * (len(rows) - len(given))])
+
+
+def test_a_members_spent_budget_leaves_what_was_settled() -> None:
+    class First(Says):
+        def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
+            unknown = Verdict(None, "unscored", "no idea", self.name)
+            return [verdict if i == 0 else unknown for i, verdict in enumerate(super().judge(rows))]
+
+    rows = ROWS * 2
+    with pytest.raises(PartlyJudged, match="all is spent") as spent:
+        Panel([First("cheap", 1.0), Spends("dear", 2)]).judge(rows)
+    assert [v and v.score for v in spent.value.given] == [1.0, 0.0, 0.0, None]
+    with pytest.raises(PartlyJudged) as spent:  # and where another would have had to be heard, nothing is settled
+        Panel([Spends("cheap", 1, 1.0), Says("dear", 0.0)]).judge(rows)
+    assert [v and v.score for v in spent.value.given] == [1.0, None, None, None]
+    with pytest.raises(PartlyJudged) as spent:
+        Panel([Spends("a", 3), Spends("b", 2), Says("c", 0.0)], "vote").judge(rows)
+    assert [v and v.score for v in spent.value.given] == [0.0, 0.0, None, None]
+
+
+def test_a_judge_that_does_not_say_what_it_was_paid_for_loses_its_group_alone() -> None:
+    class Third(Says):
+        def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
+            if self.asked:
+                raise BudgetSpent("all is spent")
+            return super().judge(rows)
+
+    with pytest.raises(PartlyJudged, match="all is spent") as spent:
+        verdicts(Third("third", 1.0), ROWS * 2, group=2)
+    assert [v and v.score for v in spent.value.given] == [1.0, 1.0, None, None]
 
 
 def test_a_panel_is_a_judge_and_its_name_has_its_members_versions() -> None:

@@ -34,7 +34,7 @@ from breakfix.core import (
     digest,
 )
 from breakfix.errors import BudgetSpent, ConfigError, ModelError
-from breakfix.judges.ask import verdicts
+from breakfix.judges.ask import heard
 
 GROUP = 16  # replies judged, and attempts recorded, at a time
 HELPER_SAMPLING = Sampling(max_new_tokens=256, temperature=0.7, top_p=0.95)
@@ -165,7 +165,8 @@ def run(
 ) -> Outcome:
     """Every put that is not `known` yet, tried, judged and given to `record` (up to `GROUP` attempts at a time).
 
-    Replies of attempts that go on are given to `keep`; what `recall` gives of them (by attempt ids) is not asked again.
+    Replies of attempts that go on, and those that a judge with a budget had no more money for, are given to `keep`;
+    what `recall` gives of them (by attempt ids) is not asked again.
     Puts with the same id are one attempt. A model's failure becomes an attempt with `error`; leave such attempts out
     of `known` to try them again. A judge that raises gives an unscored verdict. `progress(done, total)` counts puts.
     Raises UserError from model, judge or `record`; anything else that escapes is a bug.
@@ -174,8 +175,8 @@ def run(
     found = known(list(ids))
     done = {key: found[key] for key in ids if key in found}
     queue = deque(_Live(key, put, seed, budget) for key, put in ids.items() if key not in done)
-    longer = [live.id for live in queue if getattr(live.put.attack, "queries", None) != 1]
-    paid = {(p.attempt, p.query, p.prompt): p for p in (recall(longer) if longer else ())}
+    waiting = [live.id for live in queue]
+    paid = {(p.attempt, p.query, p.prompt): p for p in (recall(waiting) if waiting else ())}
     work = _Run(target, judge, sampling, helper, budget, record, keep, progress, clock, len(ids), queue, done, paid)
     reused = len(done)
     work.go()
@@ -313,9 +314,9 @@ class _Live:
             cut=turn.cut,
         )
 
-    def paid(self, reply: Reply) -> Paid:
+    def paid(self, reply: Reply, verdict: Verdict | None = None) -> Paid:
         """The record of the reply to what was asked last."""
-        return Paid(self.id, self.asked - 1, digest(self.ask.prompt), reply, self.took)
+        return Paid(self.id, self.asked - 1, digest(self.ask.prompt), reply, self.took, verdict)
 
 
 @dataclass
@@ -427,7 +428,8 @@ class _Run:
         self.for_target = []
         if again:
             self.for_target = batch
-            self._settle([(self._counted(live, paid.reply), paid.reply) for live, paid in again])
+            judged = {live.id: paid.verdict for live, paid in again if paid.verdict and paid.verdict.score is not None}
+            self._settle([(self._counted(live, paid.reply), paid.reply) for live, paid in again], judged)
             return
         if self.budget.total is not None:
             room = self.budget.total - self.queries
@@ -444,11 +446,11 @@ class _Run:
                     break
                 if len(group) == GROUP:
                     now, group = group, []
-                    self._settle(now, new=True)
+                    self._settle(now)
         except BudgetSpent:  # of the target; what it was paid for is judged and recorded
-            self._settle(group, new=True)
+            self._settle(group)
             raise
-        self._settle(group, new=True)
+        self._settle(group)
 
     def _recalled(self, batch: list[_Live]) -> tuple[list[tuple[_Live, Paid]], list[_Live]]:
         """(those whose next reply an earlier run had heard, with it; the others)."""
@@ -462,7 +464,8 @@ class _Run:
                 new.append(live)
             else:
                 live.next_seed()
-                live.seconds += paid.seconds
+                live.took = paid.seconds
+                live.seconds += live.took
                 again.append((live, paid))
         return again, new
 
@@ -492,19 +495,30 @@ class _Run:
         live.tokens_in, live.tokens_out = live.tokens_in + reply.tokens_in, live.tokens_out + reply.tokens_out
         return live
 
-    def _settle(self, group: list[tuple[_Live, Reply]], *, new: bool = False) -> None:
-        """Judge a group of replies, let their attacks go on, and record what came to its end. `new`: paid for now."""
+    def _settle(self, group: list[tuple[_Live, Reply]], judged: Mapping[str, Verdict] | None = None) -> None:
+        """Judge a group of replies, let their attacks go on, and record what came to its end. `judged`: the replies are
+        an earlier run's, and these verdicts (by attempt) with them. Where the judge's budget ends, what it was paid for
+        counts, and the other replies are kept."""
         for live, reply in group:
             if reply.finish == "error":
                 self._finish(live, reply.error or "the model failed")
         rows = [(live, live.shown(reply), reply) for live, reply in group if reply.finish != "error"]
-        given = verdicts(self.judge, [(live.put.case, transcript) for live, transcript, _ in rows])
-        for (live, transcript, reply), verdict in zip(rows, given, strict=True):
-            live.heard(transcript, verdict, cut=reply.finish == "length")
-            paid = live.paid(reply) if new and getattr(live.put.attack, "queries", None) != 1 else None
-            self._advance(live, Answer(reply.text, verdict))
+        known = judged or {}
+        unknown = [(live, transcript) for live, transcript, _ in rows if live.id not in known]
+        given, spent = heard(self.judge, [(live.put.case, transcript) for live, transcript in unknown])
+        told = {live.id: verdict for (live, _), verdict in zip(unknown, given, strict=True)} | dict(known)
+        for live, transcript, reply in rows:
+            verdict = told[live.id]
+            new = judged is None or (verdict is not None and live.id not in known)
+            ends = verdict is not None and getattr(live.put.attack, "queries", None) == 1
+            paid = live.paid(reply, verdict) if new and not ends else None
+            if verdict is not None:
+                live.heard(transcript, verdict, cut=reply.finish == "length")
+                self._advance(live, Answer(reply.text, verdict))
             self._note(live, paid)
         self._flush()
+        if spent is not None:
+            raise spent
 
     def _note(self, live: _Live, paid: Paid | None) -> None:
         """Keep what was heard of an attempt that goes on. Of one that ended there is the attempt."""

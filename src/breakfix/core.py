@@ -258,7 +258,8 @@ class Paid:
     """A reply within attempt `attempt` (an id) that had not ended yet: what a killed run takes up instead of asking.
 
     `query` counts what the attempt asks, its helper included, from 0; `prompt` is the digest of what was asked;
-    `seconds` of the model's time.
+    `seconds` of the model's time. `verdict`: the judge's on it (an attempt's id holds the judge), None where it was not
+    judged.
     """
 
     attempt: str
@@ -266,6 +267,7 @@ class Paid:
     prompt: str
     reply: Reply
     seconds: float
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True, slots=True)

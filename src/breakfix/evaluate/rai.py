@@ -30,6 +30,7 @@ from breakfix.core import LEAD, Attempt, Case, Conversation, Estimate, Judge, Sa
 from breakfix.evaluate.items import STAGE
 from breakfix.evaluate.simulated import Actor, SimulatedUser, turns
 from breakfix.evaluate.work import Found, JudgeOf, Rai, Work
+from breakfix.judges.ask import PartlyJudged, heard
 from breakfix.judges.catalogue import Opener, build, find
 from breakfix.judges.grounded import GroundedProxy
 from breakfix.judges.verbatim import LeakJudge, VerbatimProxy
@@ -205,11 +206,16 @@ class _Harm:
     def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
         """One verdict per row, in order; see core.Judge."""
         leaks = [any(message.role == "system" for message in transcript) for _, transcript in rows]
-        each = {
-            hidden: iter(judge.judge([row for row, leak in zip(rows, leaks) if leak is hidden]))
-            for hidden, judge in ((False, self.inner), (True, self.leak))
-        }
-        return [replace(next(each[leak]), judge=self.name) for leak in leaks]
+        found, spent = heard(self.inner, [row for row, leak in zip(rows, leaks) if not leak])
+        inner, leaked = iter(found), iter(self.leak.judge([row for row, leak in zip(rows, leaks) if leak]))
+        given = [next(leaked if leak else inner) for leak in leaks]
+        named = [verdict and replace(self._as_told(verdict), judge=self.name) for verdict in given]
+        if spent is not None:
+            raise PartlyJudged(str(spent), named)
+        return [verdict for verdict in named if verdict is not None]
+
+    def _as_told(self, verdict: Verdict) -> Verdict:
+        return verdict
 
 
 class AnsweredProxy(_Harm):
@@ -231,6 +237,5 @@ class HarmJudge(_Harm):
         super().__init__(judge, "harm" if judge.name.startswith("rubric/") else "harm-proxy")
         self.graded = graded
 
-    def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
-        found = super().judge(rows)
-        return found if self.graded else [replace(verdict, severity=None) for verdict in found]
+    def _as_told(self, verdict: Verdict) -> Verdict:
+        return verdict if self.graded else replace(verdict, severity=None)

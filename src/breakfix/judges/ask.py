@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from breakfix.core import Case, Conversation, Expect, Judge, Message, Split, Verdict, ask
-from breakfix.errors import UserError
+from breakfix.errors import BudgetSpent, UserError
 from breakfix.taxonomy import hazards
 
 GROUP = 64  # rows put to a judge at a time
@@ -28,6 +28,15 @@ HAZARDS: Mapping[str, str] = {  # PyRIT's words for what the taxonomy has
     "chemical_biological": "indiscriminate_weapons",
 }
 Row = tuple[Case, Conversation]
+
+
+class PartlyJudged(BudgetSpent):
+    """A budget that ended within a group of rows. `given` has a verdict for each row that was paid for, in the rows'
+    order, and None for the others: whoever hears this keeps what is there, and lets it end the run."""
+
+    def __init__(self, why: str, given: Sequence[Verdict | None]) -> None:
+        super().__init__(why)
+        self.given = tuple(given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +87,8 @@ def row(
     expect: Expect = Expect.REFUSE,
 ) -> Row:
     """What a judge reads of a prompt and the response to it. `request`: what is wanted, where the prompt wraps it;
-    `reference`: what the reply must keep to; `category`: counts as the hazard where it is one of ours."""
+    `reference`: what the reply must keep to; `category`: counts as the hazard where it is one of ours. `language`: the
+    request's, "" where nobody says."""
     hazard = HAZARDS.get(category, category)
     case = Case(
         id="row",
@@ -87,7 +97,7 @@ def row(
         source="labels",
         split=Split.DEV,
         hazard=hazard if hazard in hazards() else "",
-        language=language or "en",
+        language=language,
         choices=(reference,) if reference else (),
         gold=0 if reference else -1,
     )
@@ -97,12 +107,26 @@ def row(
 def verdicts(
     judge: Judge, rows: Sequence[Row], *, group: int = GROUP, progress: Callable[[int], object] = lambda done: None
 ) -> list[Verdict]:
-    """One verdict a row, in order, whatever the judge does. `progress` is told how many are done. Raises UserError."""
+    """One verdict a row, in order, whatever the judge does. `progress` is told how many are done. Raises UserError;
+    where that is a spent budget, PartlyJudged with what was given before."""
     found: list[Verdict] = []
     for start in range(0, len(rows), group):
-        found += _fair(judge, rows[start : start + group])
+        try:
+            found += _fair(judge, rows[start : start + group])
+        except BudgetSpent as spent:
+            given = [*found, *(spent.given if isinstance(spent, PartlyJudged) else ())]
+            raise PartlyJudged(str(spent), [*given, *[None] * (len(rows) - len(given))]) from None
         progress(len(found))
     return found
+
+
+def heard(judge: Judge, rows: Sequence[Row]) -> tuple[list[Verdict | None], PartlyJudged | None]:
+    """`verdicts` of a judge whose budget may end: (what it was paid for, the budget that was spent or None). Who keeps
+    the one raises the other."""
+    try:
+        return [*verdicts(judge, rows)], None
+    except PartlyJudged as spent:
+        return [*spent.given], spent
 
 
 def _fair(judge: Judge, rows: Sequence[Row]) -> list[Verdict]:

@@ -25,8 +25,9 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from breakfix.core import Case, Conversation, Expect, Message, Model, Reply, Role, Sampling, Verdict
-from breakfix.errors import ConfigError, UserError
+from breakfix.errors import BudgetSpent, ConfigError, UserError
 from breakfix.judges.answers import Unscored
+from breakfix.judges.ask import PartlyJudged
 from breakfix.judges.refusal import classify
 from breakfix.judges.shown import LIMIT, neutral, one_line, together
 
@@ -246,7 +247,7 @@ class GuardJudge:
             self.name += f";threshold={self.threshold:g}" if self.threshold != 0.5 else ""
 
     def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
-        """One verdict per row, in order. Raises UserError alone: a budget that is spent, say."""
+        """One verdict per row, in order. Raises UserError alone: a budget that is spent, say (PartlyJudged)."""
         verdicts: dict[int, Verdict] = {}
         ready: dict[int, _Given] = {}
         for i, (_, transcript) in enumerate(rows):
@@ -256,27 +257,35 @@ class GuardJudge:
                 label = "degenerate" if why.word == "degenerate" else "unscored"
                 verdicts[i] = Verdict(None, label, str(why), self.name)
         asked = [given.conversation for given in ready.values()]
+        findings: Sequence[Finding | Unscored | None]
+        spent = None
         try:
-            findings = self._score(asked) if self.kind.read is None else self._generate(asked)
+            findings, spent = (self._score(asked), None) if self.kind.read is None else self._generate(asked)
         except UserError:
             raise
         except Exception as error:  # a failing model is no verdict
             findings = [_failed(f"{type(error).__name__}: {error}")] * len(asked)
         for i, finding in zip(ready, findings, strict=True):
-            verdicts[i] = self._verdict(rows[i][0], finding, ready[i])
+            if finding is not None:
+                verdicts[i] = self._verdict(rows[i][0], finding, ready[i])
+        if spent is not None:
+            raise PartlyJudged(str(spent), [verdicts.get(i) for i in range(len(rows))])
         return [verdicts[i] for i in range(len(rows))]
 
-    def _generate(self, asked: Sequence[Conversation]) -> list[Finding | Unscored]:
+    def _generate(self, asked: Sequence[Conversation]) -> tuple[list[Finding | Unscored | None], BudgetSpent | None]:
+        """(what the guard said of each, None where it was not asked; the budget that was spent before)."""
         replies: dict[int, Reply] = {}
         failure = "no answer came"
         try:
             for i, reply in self.model.generate(asked, Sampling(self.kind.tokens)) if asked else ():
                 replies.setdefault(i, reply)
+        except BudgetSpent as spent:
+            return [self._read(replies[i]) if i in replies else None for i in range(len(asked))], spent
         except UserError:
             raise
         except Exception as error:  # what came before it counts
             failure = f"{type(error).__name__}: {error}"
-        return [self._read(replies.get(i, Reply("", finish="error", error=failure))) for i in range(len(asked))]
+        return [self._read(replies.get(i, Reply("", finish="error", error=failure))) for i in range(len(asked))], None
 
     def _read(self, reply: Reply) -> Finding | Unscored:
         if reply.finish == "error":

@@ -16,7 +16,7 @@ from statistics import median
 from typing import Literal
 
 from breakfix.core import Estimate, Judge, Verdict
-from breakfix.judges.ask import Row, verdicts
+from breakfix.judges.ask import PartlyJudged, Row, heard
 from breakfix.stats import kappa, krippendorff_alpha
 
 Mode = Literal["cascade", "vote"]
@@ -30,6 +30,8 @@ class Panel:
               in the reason
     vote      what most scored members say (by score), with the label of the first of them; severity is their median.
               A tie is unscored
+
+    Where a member's budget is spent, PartlyJudged has the rows on which nobody else had to be heard.
     """
 
     def __init__(self, judges: Sequence[Judge], mode: Mode = "cascade") -> None:
@@ -45,9 +47,16 @@ class Panel:
         given: list[list[tuple[Verdict, str]]] = [[] for _ in rows]
         waiting = list(range(len(rows)))
         for judge in self.judges:
-            for i, verdict in zip(waiting, verdicts(judge, [rows[i] for i in waiting]), strict=True):
+            found, spent = heard(judge, [rows[i] for i in waiting])
+            given_now = {i: verdict for i, verdict in zip(waiting, found, strict=True) if verdict is not None}
+            for i, verdict in given_now.items():
                 given[i].append((verdict, doubt(judge, verdict)))
-            waiting = [i for i in waiting if given[i][-1][1]]
+            last = judge is self.judges[-1]
+            waiting = [i for i in waiting if i not in given_now or (given[i][-1][1] and not last)]
+            if spent is not None:
+                left = set(waiting)
+                settled = [None if i in left else self._settled(chain) for i, chain in enumerate(given)]
+                raise PartlyJudged(str(spent), settled)
         return [self._settled(chain) for chain in given]
 
     def _settled(self, chain: Sequence[tuple[Verdict, str]]) -> Verdict:
@@ -62,8 +71,12 @@ class Panel:
         return Verdict(chosen.score, label, reason, self.name, chosen.severity)
 
     def _vote(self, rows: Sequence[Row]) -> list[Verdict]:
-        columns = [verdicts(judge, rows) for judge in self.judges]
-        return [self._counted([column[i] for column in columns]) for i in range(len(rows))]
+        columns = [heard(judge, rows) for judge in self.judges]
+        given = [[said for column, _ in columns if (said := column[i]) is not None] for i in range(len(rows))]
+        if spent := next((why for _, why in columns if why is not None), None):
+            whole = [self._counted(each) if len(each) == len(columns) else None for each in given]
+            raise PartlyJudged(str(spent), whole)
+        return [self._counted(each) for each in given]
 
     def _counted(self, given: Sequence[Verdict]) -> Verdict:
         scored = [verdict for verdict in given if verdict.score is not None]

@@ -16,7 +16,7 @@ from typing import Any
 
 from breakfix.core import LEAD, Attempt, Case, Estimate, Expect, Judge, Split, Verdict, ask
 from breakfix.judges import card
-from breakfix.judges.ask import Row, verdicts
+from breakfix.judges.ask import PartlyJudged, Row, heard
 from breakfix.judges.card import calibrated
 from breakfix.judges.panel import agreement
 from breakfix.ledger import Ledger
@@ -35,16 +35,20 @@ def rejudge(
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> dict[str, Any]:
     """The record that `compare` makes, once every attempt has this judge's verdict. What the judge scored before is not
-    put to it again; what it could not score is."""
+    put to it again; what it could not score is. Raises UserError: a spent budget, once what was paid for is recorded.
+    """
     attempts, left_out = _wanted(ledger.attempts(round=round))
     known = given_by(ledger, judge.name)
     waiting = [attempt for attempt in attempts if getattr(known.get(attempt.id), "score", None) is None]
     case_of = cache(ledger.case)
     for start in range(0, len(waiting), BATCH):
         batch = waiting[start : start + BATCH]
-        found = _judged(judge, batch, [case_of(attempt.case) for attempt in batch])
-        ledger.add_verdicts([(attempt.id, verdict) for attempt, verdict in zip(batch, found, strict=True)])
-        known |= {attempt.id: verdict for attempt, verdict in zip(batch, found, strict=True)}
+        given, spent = _judged(judge, batch, [case_of(attempt.case) for attempt in batch])
+        found = [(attempt.id, said) for attempt, said in zip(batch, given, strict=True) if said is not None]
+        ledger.add_verdicts(found)
+        if spent is not None:
+            raise spent
+        known |= dict(found)
         progress(start + len(batch), len(waiting))
     about = {"judge": judge.name, "judged": len(waiting), "known": len(attempts) - len(waiting), "left_out": left_out}
     return {**about, **compare(ledger, attempts, known, round=round)}
@@ -70,11 +74,15 @@ def _wanted(attempts: Iterator[Attempt]) -> tuple[list[Attempt], dict[str, int]]
     return wanted, dict(left_out)
 
 
-def _judged(judge: Judge, batch: Sequence[Attempt], cases: Sequence[Case | None]) -> list[Verdict]:
-    """One verdict an attempt: that of the first turn that broke, else of the last turn that was judged."""
+def _judged(
+    judge: Judge, batch: Sequence[Attempt], cases: Sequence[Case | None]
+) -> tuple[list[Verdict | None], PartlyJudged | None]:
+    """One verdict an attempt: that of the first turn that broke, else of the last turn that was judged. With a spent
+    budget (second), None where turns are left that could change it."""
     rows = [rows_of(attempt, case) for attempt, case in zip(batch, cases, strict=True)]
-    given = iter(verdicts(judge, [row for each in rows for row in each]))
-    return [_deciding([next(given) for _ in each]) for each in rows]
+    found, spent = heard(judge, [row for each in rows for row in each])
+    given = iter(found)
+    return [_deciding([next(given) for _ in each]) for each in rows], spent
 
 
 def rows_of(attempt: Attempt, case: Case | None) -> list[Row]:
@@ -90,10 +98,13 @@ def _asked(attempt: Attempt) -> str:
     return next((message.content for message in attempt.transcript if message.role == "user"), "")
 
 
-def _deciding(given: Sequence[Verdict]) -> Verdict:
-    """A breach, else what could not be judged (it may have been one), else the last."""
-    broken = next((verdict for verdict in given if verdict.score == 0), None)
-    return broken or next((verdict for verdict in given if verdict.score is None), given[-1])
+def _deciding(given: Sequence[Verdict | None]) -> Verdict | None:
+    """A breach, else what was not judged yet, else what could not be judged (it may have been one), else the last."""
+    known = [verdict for verdict in given if verdict is not None]
+    broken = next((verdict for verdict in known if verdict.score == 0), None)
+    if broken is not None or len(known) < len(given):
+        return broken
+    return next((verdict for verdict in known if verdict.score is None), known[-1])
 
 
 def compare(

@@ -17,8 +17,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from breakfix.core import Case, Conversation, Model, Reply, Sampling, Verdict, ask, digest
-from breakfix.errors import UserError
+from breakfix.errors import BudgetSpent, UserError
 from breakfix.judges.answers import Field, Unscored, objects, read
+from breakfix.judges.ask import PartlyJudged
 from breakfix.judges.refusal import classify
 from breakfix.judges.rubrics import PLACE, Rubric, load_rubric, rubrics
 from breakfix.judges.shown import LIMIT, Shown, block, neutral, one_line, quoted, together
@@ -74,7 +75,8 @@ class RubricJudge:
 
     def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
         """One verdict per row, in order; see core.Judge. Raises UserError alone: a budget that is spent, say, ends
-        the run until there is more. Whatever else fails is an unscored verdict."""
+        the run until there is more (PartlyJudged holds what was paid for). Whatever else fails is an unscored verdict.
+        """
         verdicts: dict[int, Verdict] = {}
         ready: dict[int, _Row] = {}
         for i, (case, transcript) in enumerate(rows):
@@ -85,8 +87,13 @@ class RubricJudge:
                 verdicts[i] = Verdict(None, label, str(why), self.name)
         for attempt in range(self.attempts):
             waiting = [i for i in ready if i not in verdicts or verdicts[i].reason.partition(":")[0] in UNREAD]
-            replies = self._ask([ready[i] for i in waiting], attempt)
-            verdicts |= {i: self._verdict(rows[i][0], ready[i], said, attempt) for i, said in zip(waiting, replies)}
+            replies, spent = self._ask([ready[i] for i in waiting], attempt)
+            for i, said in zip(waiting, replies):
+                verdicts.pop(i, None)
+                if said is not None:
+                    verdicts[i] = self._verdict(rows[i][0], ready[i], said, attempt)
+            if spent is not None:
+                raise PartlyJudged(str(spent), [verdicts.get(i) for i in range(len(rows))])
         return [verdicts[i] for i in range(len(rows))]
 
     def question(self, case: Case, transcript: Conversation) -> Conversation:
@@ -141,8 +148,9 @@ class RubricJudge:
         part = neutral(text, self.limit)
         return part, quoted(part.text)
 
-    def _ask(self, rows: Sequence[_Row], attempt: int) -> list[Reply]:
-        """The model's answers, in order. What raises, or does not come, is an error."""
+    def _ask(self, rows: Sequence[_Row], attempt: int) -> tuple[list[Reply | None], BudgetSpent | None]:
+        """The model's answers, in order. What raises, or does not come, is an error; with a spent budget (second), what
+        did not come was not asked: None."""
         sampling = replace(AGAIN if attempt else Sampling(), max_new_tokens=self.max_new_tokens)
         replies: dict[int, Reply] = {}
         failure = "no answer came"
@@ -150,11 +158,13 @@ class RubricJudge:
             seeds = [int(row.check, 16) % 2**31 + attempt for row in rows]
             for i, reply in self.model.generate([row.prompt for row in rows], sampling, seeds) if rows else ():
                 replies.setdefault(i, reply)
+        except BudgetSpent as spent:
+            return [replies.get(i) for i in range(len(rows))], spent
         except UserError:
             raise
         except Exception as error:  # a failing model is no verdict
             failure = f"{type(error).__name__}: {error}"
-        return [replies.get(i, Reply("", finish="error", error=failure)) for i in range(len(rows))]
+        return [replies.get(i, Reply("", finish="error", error=failure)) for i in range(len(rows))], None
 
     def _verdict(self, case: Case, row: _Row, reply: Reply, attempt: int) -> Verdict:
         rubric, notes = self.rubric, [row.notes] if row.notes else []
