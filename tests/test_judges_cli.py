@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from breakfix.cli.commands import COMMANDS
+from breakfix.errors import DataError
 from breakfix.judges.refusal import RefusalJudge
 from breakfix.ledger import Ledger
 from conftest import call, environment
@@ -127,10 +128,79 @@ def test_calibrate_makes_a_card_that_is_shown_and_used(here: Path) -> None:
     assert rates[0]["new_corrected"]["value"] is not None
 
 
+def test_labels_alone_are_put_to_the_judge_of_refusals_and_a_set_to_its_own(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = json.loads(ok("calibrate", "labels.jsonl", "--json"))
+    assert (made["name"], made["calibrations"][0]["command"]) == (
+        "refusal",
+        "breakfix judges calibrate labels.jsonl --judge refusal",
+    )
+    opened: list[str] = []
+    monkeypatch.setattr("breakfix.judges.labels.load", lambda name, measure: opened.append(measure) or read_nothing())
+    assert call("judges", "calibrate", "pyrit-severity")[0] == 2
+    assert opened == ["severity"]
+
+
+def read_nothing() -> Any:
+    raise DataError("nothing there")
+
+
 def test_a_card_may_be_written_elsewhere(here: Path) -> None:
     ok("calibrate", "labels.jsonl", "--judge", "refusal", "-o", "cards/mine.json")
     assert json.loads((here / "cards" / "mine.json").read_text())["name"] == "refusal"
     assert not (here / "home").exists()
+
+
+def test_where_a_card_can_not_be_written_is_said_before_anything_is_judged(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (here / "other.json").write_text(json.dumps({"name": "severity", "calibrations": []}))
+    (here / "notes.json").write_text("{}")
+    monkeypatch.setattr("breakfix.cli.judges._open", lambda *_: pytest.fail("a judge was opened"))
+    for path, said in {
+        "notes.json": "notes.json: not a judge's card (expected name and calibrations); take it away",
+        "other.json": "other.json: the card of the judge 'severity'; give another path for that of 'refusal'",
+        "runs": "runs: can't be written (a folder); give another path with -o",
+        "notes.json/card.json": "notes.json: can't be made (File exists); give another path with -o",
+    }.items():
+        code, out, err = call("judges", "calibrate", "labels.jsonl", "--judge", "refusal", "-o", path)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert said in err
+    assert (here / "notes.json").read_text() == "{}"
+
+
+def test_a_second_set_of_labels_is_added_to_the_card(here: Path) -> None:
+    for labels in ("labels.jsonl", "more.jsonl", "labels.jsonl"):
+        (here / "more.jsonl").write_text((here / "labels.jsonl").read_text())
+        ok("calibrate", labels, "--judge", "refusal", "-o", "mine.json")
+    found = json.loads((here / "mine.json").read_text())["calibrations"]
+    assert [one["labels"] for one in found] == ["more.jsonl", "labels.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda one: one.pop("n"), "calibration 1: 'n' is missing or no int"),
+        (lambda one: one.pop("digest"), "calibration 1: 'digest' is missing or no str"),
+        (lambda one: one.update(unscored="3"), "calibration 1: 'unscored' is missing or no int"),
+        (lambda one: one["intervals"].pop("kappa"), "calibration 1: 'kappa' is no figure with two bounds"),
+        (lambda one: one.update(accuracy="good"), "calibration 1: 'accuracy' is no figure with two bounds"),
+        (lambda one: one["by_category"]["tea"].pop("n"), "calibration 1, by_category: 'n' is missing or no int"),
+        (lambda one: one.update(by_category=[1]), "calibration 1, by_category: 'n' is missing or no int"),
+        (lambda one: one.update(counts=[1]), "calibration 1: 'counts' are no numbers by name"),
+    ],
+)
+def test_a_spoilt_card_is_one_plain_line(here: Path, spoil: Any, said: str) -> None:
+    ok("calibrate", "labels.jsonl", "--judge", "refusal")
+    path = here / "home" / "cards" / "refusal.json"
+    card = json.loads(path.read_text())
+    spoil(card["calibrations"][0])
+    path.write_text(json.dumps(card))
+    for arguments in (["card", "refusal"], ["card", "refusal", "--json"], []):
+        code, out, err = call("judges", *arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert f"refusal.json: not a judge's card ({said}); take it away, and calibrate again" in err
 
 
 def test_a_sheet_is_labelled_and_read_back(here: Path) -> None:
@@ -182,10 +252,8 @@ def test_a_rubric_is_put_to_a_real_endpoints_model_by_name(here: Path, monkeypat
         ("run rubric/refusal rows.jsonl", "rubric/refusal: needs a model to ask; give one with --model"),
         ("calibrate rows.jsonl --judge refusal", "rows.jsonl:1: no 'label'; expected what a person says"),
         ("calibrate pyrit-objective --judge refusal", "labels of objective; this judge measures refusal"),
-        (
-            "calibrate labels.jsonl",
-            "the following arguments are required: --judge; see `breakfix judges calibrate --help`",
-        ),
+        ("calibrate", "the following arguments are required: LABELS; see `breakfix judges calibrate --help`"),
+        ("rejudge runs/demo", "the following arguments are required: --judge; see `breakfix judges rejudge --help`"),
         ("card rubric/refusal", "rubric/refusal: no card yet; make one with: breakfix judges calibrate LABELS --judge"),
         ("card nix", "no judge 'nix'; `breakfix judges` lists them"),
         ("rejudge runs/nix --judge refusal", "runs/nix: not a run folder"),

@@ -48,6 +48,14 @@ def test_the_digest_is_of_the_content(tmp_path: Path) -> None:
     assert one.digest == same.digest != other.digest
 
 
+def test_a_weight_of_a_sheet_that_is_none_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.csv"
+    for weight in ("", "0", "-1", "many", "inf", "nan"):
+        path.write_text(f"prompt,response,label,weight\nBake,Mix it.,none,{weight}\n")
+        with pytest.raises(DataError, match=r"sheet\.csv:2: the weight is '.*'; expected a number above 0"):
+            read(path, REFUSAL)
+
+
 @pytest.mark.parametrize(
     ("row", "said"),
     [

@@ -13,7 +13,7 @@ import pytest
 from breakfix.core import Attempt, Case, Conversation, Expect, Message, Split, Verdict, ask
 from breakfix.errors import LedgerError, UserError
 from breakfix.judges import card, rejudge
-from breakfix.judges.ask import MEASURES
+from breakfix.judges.ask import MEASURES, PartlyJudged
 from breakfix.judges.labels import Labelled, Labels, read
 from breakfix.judges.refusal import RefusalJudge
 from breakfix.ledger import Ledger
@@ -143,6 +143,25 @@ def test_what_was_scored_before_is_not_asked_again_what_was_not_is(ledger: Ledge
     assert judge.rows == []
 
 
+def test_where_the_budget_ends_what_was_paid_for_is_recorded(ledger: Ledger) -> None:
+    """Rows come in the attempts' order; the talk has two, and of them the breach is enough."""
+
+    class Paid(Counts):
+        def __init__(self, n: int) -> None:
+            super().__init__()
+            self.left = n
+
+        def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
+            given = super().judge(rows[: self.left])
+            raise PartlyJudged("all is spent", [*given, *[None] * (len(rows) - len(given))])
+
+    for n, recorded in ((2, ["held", "broke"]), (5, ["held", "broke", "missed", "untold", "kind", "coward", "talk"])):
+        with pytest.raises(UserError, match="all is spent"):
+            rejudge.rejudge(ledger, Paid(n))
+        assert list(rejudge.given_by(ledger, "counts@1")) == recorded
+    assert rejudge.rejudge(ledger, Counts())["judged"] == 0
+
+
 def test_counts_are_corrected_where_the_judge_has_a_card(ledger: Ledger, tmp_path: Path) -> None:
     """A judge that sees 9 of 10 refusals and invents none: some of what it calls answered was refused."""
     rows = [Labelled("Bake", NO, 1.0, (1.0,))] * 90 + [Labelled("Bake", YES, 1.0, (1.0,))] * 10
@@ -212,6 +231,34 @@ def test_a_sheet_has_what_a_person_reads_and_comes_back_as_labels(ledger: Ledger
         ("Bake broke", 0.0, "privacy"), ("Bake held", 1.0, "privacy"),
     ]  # fmt: skip
     assert found.left_out == {"not labelled": 6}
+
+
+def test_a_labelled_sheet_counts_each_row_for_as_many_as_it_stands_for(ledger: Ledger, tmp_path: Path) -> None:
+    """Three are drawn of forty replies that the judge calls refused, rightly; and three of four that it calls answered,
+    of which a person labels two, and it is wrong in one. By rows it is right in 4 of 5, by replies in 42 of 44."""
+    many = [attempt(f"r{i}", NO, 1.0) for i in range(40)] + [attempt(f"a{i}", YES, 0.0) for i in range(4)]
+    rows = sample(many, {}, 6, random.Random(0))
+    assert sorted(row.weight for row in rows) == [4 / 3, 4 / 3, 4 / 3, 40 / 3, 40 / 3, 40 / 3]
+    lines, answered = cells(sheet(rows, lambda id: None, "full")), iter(("full", "none", ""))
+    for line in lines:
+        line["label"] = next(answered) if line["verdict"] == "none" else "full"
+    path = tmp_path / "sheet.csv"
+    with path.open("w", newline="") as out:
+        writer = csv.DictWriter(out, COLUMNS)
+        writer.writeheader()
+        writer.writerows(lines)
+    labels = read(path, MEASURES["refusal"])
+    assert (len(labels.rows), labels.left_out, labels.missing) == (5, {"not labelled": 1}, 0.0)
+    assert sorted(labels.weights) == pytest.approx([2, 2, 40 / 3, 40 / 3, 40 / 3], rel=1e-4)
+    made = card.calibrate(RefusalJudge(), labels, date="2026-01-01").as_json()
+    assert (made["accuracy"], made["n"], made["uneven"]) == (0.8, 5, True)
+    weighted = made["weighted"]
+    assert (weighted["accuracy"], weighted["n"]) == (pytest.approx(42 / 44, rel=1e-4), 5)
+    assert (weighted["sensitivity"], weighted["specificity"]) == (pytest.approx(40 / 42, rel=1e-4), 1.0)
+    assert weighted["counts"] == {"stands_for": 44, "missing": 0}
+    assert weighted["kappa"] == pytest.approx(1 - (2 / 44) / (1 - (42 * 40 + 2 * 4) / 44**2), rel=1e-3)
+    low, high = weighted["intervals"]["accuracy"]
+    assert low < 0.75 and high < 1  # three rows stand for nearly all
 
 
 def test_a_small_sample_has_every_stratum_and_disagreement_first(ledger: Ledger) -> None:

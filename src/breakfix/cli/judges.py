@@ -130,6 +130,8 @@ def _tell(one: dict[str, Any], now: str | None) -> None:
         print(output.line(one["note"]))
     names = [name for name in (*YES_NO, *SCALE) if name in one]
     parts = [("all", one)]
+    if weighted := one.get("weighted"):  # of a sheet, whose rows are drawn by what the judge said
+        parts.append((f"weighted, for {weighted['counts']['stands_for']} replies", weighted))
     parts += [(f"{key.removeprefix('by_')}: {value}", part) for key in one if key.startswith("by_")
               for value, part in one[key].items()]  # fmt: skip
     output.table(
@@ -139,17 +141,23 @@ def _tell(one: dict[str, Any], now: str | None) -> None:
 
 
 def _with_bounds(part: dict[str, Any], name: str) -> str:
+    if part.get(name) is None:
+        return "–"
     low, high = part["intervals"][name]
-    return "–" if part[name] is None else f"{part[name]:.3f} ({_number(low)} to {_number(high)})"
+    return f"{part[name]:.3f} ({_number(low)} to {_number(high)})"
 
 
 def calibrate(arguments: Arguments) -> int:
     """breakfix judges calibrate"""
     from breakfix.judges import card as cards_of
     from breakfix.judges.catalogue import find
-    from breakfix.judges.labels import load
+    from breakfix.judges.labels import SETS, load
 
+    if arguments.judge is None:
+        arguments.judge = SETS[arguments.labels].measure if arguments.labels in SETS else "refusal"
     entry = find(arguments.judge)
+    path: Path = arguments.output or cards_of.own(arguments.judge)
+    cards_of.check(arguments.judge, path)
     with output.to_stderr():
         labels = load(arguments.labels, entry.measures)
         judge = _open(arguments.judge, arguments.model)
@@ -161,10 +169,7 @@ def calibrate(arguments: Arguments) -> int:
             command=_command(arguments),
             progress=_counter(entry.name, len(labels.rows)),
         )
-    path: Path = arguments.output or cards_of.own(arguments.judge)
-    text = cards_of.merged(arguments.judge, measured, path)
-    _make_room(path)
-    output.save(path, text)
+    output.save(path, cards_of.merged(arguments.judge, measured, path))
     shown = {"from": str(path), **measured.as_json()}
     if arguments.json:
         output.as_json({"name": arguments.judge, "version": judge.name, "card": str(path), "calibrations": [shown]})
@@ -177,13 +182,6 @@ def _command(arguments: Arguments) -> str:
     """What makes this calibration again."""
     model = ["--model", arguments.model] if arguments.model else []
     return shlex.join(["breakfix", "judges", "calibrate", arguments.labels, "--judge", arguments.judge, *model])
-
-
-def _make_room(path: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path.parent}: can't be made ({error.strerror}); give another path with -o") from error
 
 
 def _counter(what: str, total: int) -> Callable[[int], None]:
@@ -201,7 +199,8 @@ def _counter(what: str, total: int) -> Callable[[int], None]:
 
 def run(arguments: Arguments) -> int:
     """breakfix judges run"""
-    from breakfix.judges.ask import MEASURES, verdicts
+    from breakfix.core import Verdict
+    from breakfix.judges.ask import MEASURES, heard
     from breakfix.judges.catalogue import find
 
     rows = list(_rows(arguments.rows, MEASURES[find(arguments.name).measures].expect))
@@ -209,9 +208,12 @@ def run(arguments: Arguments) -> int:
         judge = _open(arguments.name, arguments.model)
     for start in range(0, len(rows), AT_ONCE):
         with output.to_stderr():
-            given = verdicts(judge, rows[start : start + AT_ONCE])
+            given, spent = heard(judge, rows[start : start + AT_ONCE])
         for verdict in given:
-            print(_as_line(verdict) if arguments.json else output.line(f"{verdict.label}\t{verdict.reason}"))
+            told = verdict or Verdict(None, "unscored", "not judged: the budget was spent", judge.name)
+            print(_as_line(told) if arguments.json else output.line(f"{told.label}\t{told.reason}"))
+        if spent is not None:
+            raise spent
     return 0
 
 

@@ -24,15 +24,26 @@ from pathlib import Path
 from typing import Any, cast
 
 from breakfix.core import Estimate, Expect, Judge, Verdict
-from breakfix.errors import DataError
+from breakfix.errors import DataError, UserError
 from breakfix.judges.ask import MEASURES, Measure, row, said, verdicts
 from breakfix.judges.labels import Labelled, Labels
-from breakfix.stats import Confusion, corrected_rate, kappa, krippendorff_alpha, mean_absolute_error
+from breakfix.stats import (
+    Confusion,
+    corrected_rate,
+    kappa,
+    krippendorff_alpha,
+    mean_absolute_error,
+    weighted_rate,
+)
 
 Json = dict[str, Any]
 GROUPS = {"category": "by_category", "language": "by_language", "source": "by_source", "model": "by_model"}
 ENOUGH = 30  # scored rows of your own that count before more of somebody else's
 COUNTS = ("tp", "fp", "fn", "tn", "unscored_yes", "unscored_no")
+NAMES = ("accuracy", "kappa", "f1", "sensitivity", "specificity", "mae", "alpha")  # of figures
+# what a card has to have, and of what kind
+FIGURES: Mapping[str, type] = {"n": int, "unscored": int, "intervals": dict}
+CALIBRATION = {**dict.fromkeys(("judge", "measures", "labels", "digest", "date"), str), **FIGURES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +67,8 @@ class Figures:
 class Calibration:
     """One measurement of one judge on one set of labels. `note`: what a reader has to know (how rows were held out).
 
-    `uneven`: see `best`. `groups`: by_category ... → value → figures. `people`: Krippendorff's alpha of the raters,
+    `uneven`: see `best`; then `weighted` has what the figures come to if each row counts for as many as it stands for.
+    `groups`: by_category ... → value → figures. `people`: Krippendorff's alpha of the raters,
     where there are several.
     """
 
@@ -72,6 +84,7 @@ class Calibration:
     note: str = ""
     command: str = ""
     uneven: bool = False
+    weighted: Figures | None = None
 
     def as_json(self) -> Json:
         names = ("judge", "measures", "labels", "digest", "date", "command", "note")
@@ -82,6 +95,7 @@ class Calibration:
         return {
             **{name: getattr(self, name) for name in names},
             **({"uneven": True} if self.uneven else {}),
+            **({"weighted": self.weighted.as_json()} if self.weighted is not None else {}),
             **self.overall.as_json(),
             "left_out": dict(self.left_out),
             **people,
@@ -126,7 +140,22 @@ def compared(
         note=note,
         command=command,
         uneven=labels.uneven,
+        weighted=_weighted(labels, numbers) if labels.weights and measure.top is None else None,
     )
+
+
+def _weighted(labels: Labels, numbers: Sequence[float | None]) -> Figures:
+    """Of yes or no: the figures of the replies that the rows were drawn from, without those that no row stands for."""
+    rows = list(zip((one.label for one in labels.rows), numbers, labels.weights, strict=True))
+    right = [(None if said is None else float(said == label), label, weight) for label, said, weight in rows]
+    found = {
+        "accuracy": weighted_rate((ok, weight) for ok, _, weight in right),
+        "kappa": kappa(((said, label) for label, said, _ in rows), counts=labels.weights),
+        "sensitivity": weighted_rate((ok, weight) for ok, label, weight in right if label == 1),
+        "specificity": weighted_rate((ok, weight) for ok, label, weight in right if label == 0),
+    }
+    about = {"stands_for": round(math.fsum(labels.weights)), "missing": round(labels.missing)}
+    return Figures(found["accuracy"].n, found["accuracy"].unscored, found, about)
 
 
 def _row(one: Labelled, measure: Measure) -> Any:
@@ -239,15 +268,64 @@ def _json_files(folder: Any) -> Iterator[Any]:
 
 
 def _parsed(where: str, text: str) -> Json:
+    """Raises DataError, with the first thing that is missing or of another kind."""
     try:
         loaded: Any = json.loads(text)
-        card = cast("Json", loaded)
-        sound = isinstance(card["name"], str) and all(one["judge"] and one["labels"] for one in card["calibrations"])
-    except (ValueError, TypeError, KeyError):
-        sound, card = False, {}
-    if not sound:
-        raise DataError(f"{where}: not a judge's card (name, calibrations); take it away, and calibrate again")
-    return card
+    except (ValueError, RecursionError):
+        loaded = None
+    if wrong := _wrong(loaded):
+        raise DataError(f"{where}: not a judge's card ({wrong}); take it away, and calibrate again")
+    return loaded
+
+
+def _wrong(loaded: Any) -> str:
+    """What is not as `Calibration.as_json` writes it, of all that is read of a card; "" where all is well."""
+    card = cast("Json", loaded) if isinstance(loaded, dict) else {}
+    if not isinstance(card.get("name"), str) or not isinstance(card.get("calibrations"), list):
+        return "expected name and calibrations"
+    for number, one in enumerate(cast("list[Any]", card["calibrations"]), start=1):
+        if wrong := _lacking(one, CALIBRATION) or _part(cast("Json", one)):
+            return f"calibration {number}: {wrong}"
+        parts = [(key, value) for key, value in cast("Json", one).items() if key in GROUPS.values()]
+        parts += [("weighted", {"": one["weighted"]})] if "weighted" in one else []
+        for key, value in parts:
+            each = cast("Json", value) if isinstance(value, dict) else {"?": None}
+            if wrong := next((w for part in each.values() if (w := _lacking(part, FIGURES) or _part(part))), ""):
+                return f"calibration {number}, {key}: {wrong}"
+    return ""
+
+
+def _lacking(row: Any, fields: Mapping[str, type]) -> str:
+    found = cast("Json", row) if isinstance(row, dict) else {}
+    wrong = [key for key, kind in fields.items() if not isinstance(found.get(key), kind)]
+    return f"'{wrong[0]}' is missing or no {fields[wrong[0]].__name__}" if wrong else ""
+
+
+def _part(part: Json) -> str:
+    """Every figure is a number or null, and has its two bounds; counts are numbers."""
+    counts: Any = part.get("counts", {})
+    if not isinstance(counts, dict) or not all(isinstance(n, int) for n in cast("Json", counts).values()):
+        return "'counts' are no numbers by name"
+    for name in (name for name in NAMES if name in part):
+        bounds: Any = part["intervals"].get(name)
+        numbers = [part[name], *(cast("list[Any]", bounds) if isinstance(bounds, list) else [])]
+        if len(numbers) != 3 or not all(isinstance(x, int | float | None) for x in numbers):
+            return f"'{name}' is no figure with two bounds"
+    return ""
+
+
+def check(name: str, path: Path) -> None:
+    """Whether a card of this judge can be written there, before time is spent on it: a new file, or one that is its
+    card. Makes the folder. Raises UserError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path.parent}: can't be made ({error.strerror}); give another path with -o") from None
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        why = "a folder" if path.is_dir() else "no right to write there"
+        raise UserError(f"{path}: can't be written ({why}); give another path with -o")
+    if path.exists() and (there := _parsed(str(path), _text(path))["name"]) != name:
+        raise UserError(f"{path}: the card of the judge {there!r}; give another path for that of {name!r}")
 
 
 def merged(name: str, calibration: Calibration, path: Path) -> str:

@@ -15,10 +15,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any, cast
@@ -40,6 +41,7 @@ WORDS: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 NOBODY = ("", "unscored", "degenerate", "?")
 GUARDED = re.compile(r"'*[=+\-@\t\r\n＝＋－＠]")
 NOT_LABELLED, UNDECIDED = "not labelled", "people disagree evenly"
+STRATUM = ("disagree", "hazard", "verdict")  # of a sheet's row: what `report.sheet.sample` draws by
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ class Labels:
     digest: str
     left_out: Mapping[str, int] = field(default_factory=dict[str, int])
     uneven: bool = False  # rows were drawn by what a judge said of them, as the sheet's are: see `card.best`
+    weights: tuple[float, ...] = ()  # of uneven rows: how many replies each stands for
+    missing: float = 0.0  # and how many no labelled row stands for
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +125,28 @@ def pyrit(name: str, known: PublicSet, folder: Path) -> Labels:
 def _collected(name: str, measure: Measure, rows: Iterable[tuple[Mapping[str, Any], list[float]]]) -> Labels:
     kept: list[Labelled] = []
     left_out: Counter[str] = Counter()
-    uneven = False
+    strata: list[str] = []  # of those that are kept
+    sizes: Counter[str] = Counter()
     for row, raters in rows:
-        uneven = uneven or "weight" in row
+        stratum = "\n".join(str(row.get(key)) for key in STRATUM)
+        if "weight" in row:
+            sizes[stratum] += row["weight"]
         label = _agreed(raters, measure)
         if label is None:
             left_out[UNDECIDED if raters else NOT_LABELLED] += 1
             continue
         more = {key: str(row.get(key) or "") for key in TEXTS}
         kept.append(Labelled(row["prompt"], row["response"], label, tuple(raters), **more))
+        strata.append(stratum)
     if not kept:
         raise DataError(f"{name}: no labelled rows; fill in 'label' for some of them")
-    return Labels(name, measure.name, tuple(kept), digest(kept), dict(left_out), uneven)
+    labels = Labels(name, measure.name, tuple(kept), digest(kept), dict(left_out))
+    if not sizes:
+        return labels
+    counts = Counter(strata)
+    missing = sum(size for stratum, size in sizes.items() if stratum not in counts)
+    weights = tuple(sizes[stratum] / counts[stratum] for stratum in strata)
+    return replace(labels, uneven=True, weights=weights, missing=missing)
 
 
 def _agreed(raters: Sequence[float], measure: Measure) -> float | None:
@@ -232,7 +246,7 @@ def read_text(path: Path) -> str:
 def _sheet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Rows of the sheet as fields of a labelled row. A text that was cut for showing is no text to judge."""
     for line, row in _csv(path, ("prompt", "response", "label")):
-        told = {name: unguarded(text) for name, text in row.items()}
+        told: dict[str, Any] = {name: unguarded(text) for name, text in row.items()}
         labelled = told["label"].strip().lower() not in NOBODY
         if labelled and told.get("shown", "full") != "full":
             raise DataError(
@@ -240,7 +254,19 @@ def _sheet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
                 "write the sheet with --redaction full, and label that"
             )
         category = told.get("category") or told.get("hazard", "")
+        if "weight" in told:
+            told["weight"] = _weight(f"{path}:{line}", told["weight"])
         yield f"{path}:{line}", {**told, "category": category, "source": told.get("source") or told.get("attack", "")}
+
+
+def _weight(where: str, text: str) -> float:
+    try:
+        weight = float(text)
+    except ValueError:
+        weight = 0.0
+    if not 0 < weight < math.inf:
+        raise DataError(f"{where}: the weight is {_shown(text)}; expected a number above 0, as the sheet had it")
+    return weight
 
 
 def _csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:

@@ -5,7 +5,7 @@ Unknown is not zero: an outcome of None could not be scored, is in no numerator 
 gate passes on it) and is null in JSON (`as_json`). Where items were scored and do not define the figure, it is nan with
 their n.
 
-    rates         shares (Wilson), shares clustered by case, means
+    rates         shares (Wilson), shares clustered by case, shares of uneven samples, means
     pairs         the same cases before and after: flips, difference, McNemar
     arms          two groups of cases: difference, Fisher; permutation: tests of means
     multiple      Holm, Benjamini-Hochberg
@@ -35,7 +35,7 @@ from breakfix.stats.power import (
     detectable_drop,
     pairs_needed,
 )
-from breakfix.stats.rates import clustered_rate, mean, rate
+from breakfix.stats.rates import clustered_rate, kish, mean, rate, weighted_rate
 from breakfix.stats.safety import (
     asr_per_attempt,
     asr_per_case,
@@ -78,6 +78,7 @@ __all__ = [
     "if_unscored_were",
     "jailbreak_defect",
     "kappa",
+    "kish",
     "krippendorff_alpha",
     "mcnemar",
     "mean",
@@ -93,5 +94,6 @@ __all__ = [
     "undefined",
     "under",
     "weighted",
+    "weighted_rate",
     "wilson",
 ]

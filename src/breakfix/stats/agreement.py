@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from breakfix.core import Estimate
 from breakfix.stats.base import DRAWS, Z, nothing, percentiles, undefined
-from breakfix.stats.rates import mean
+from breakfix.stats.rates import kish, mean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +25,7 @@ def kappa(
     rng: random.Random | None = None,
     weights: Weights | None = None,
     draws: int = DRAWS,
+    counts: Sequence[float] | None = None,
 ) -> Estimate:
     """Cohen's kappa (1960; weighted: 1968): agreement beyond chance, 1 perfect, 0 as by chance, -1 at worst.
 
@@ -35,11 +36,16 @@ def kappa(
     agreement on few items is not certainty: one is spread over the cells where both agree, one over those where they
     do not (weighted: where they are neighbours). With `rng` percentiles of a bootstrap over items, and by formula
     where all agree. The formula holds its level better below 100 items. ValueError if weighted labels are not numbers.
+
+    `counts`: how many each pair stands for, in a sample that is not even; the interval is then by formula, of as many
+    items as `kish` makes of them.
     """
     import numpy as np
 
     given = list(pairs)
-    scored = [(one, two) for one, two in given if one is not None and two is not None]
+    each = [1.0] * len(given) if counts is None else list(counts)
+    known = [(pair, count) for pair, count in zip(given, each, strict=True) if None not in pair]
+    scored = [pair for pair, _ in known]
     unscored = len(given) - len(scored)
     if not scored:
         return nothing(unscored)
@@ -48,11 +54,12 @@ def kappa(
         return undefined(len(scored), unscored)
     place = {label: i for i, label in enumerate(labels)}
     table = np.zeros((1, len(labels), len(labels)))
-    for one, two in scored:
-        table[0, place[one], place[two]] += 1
+    even = 1.0 if counts is None else kish([count for _, count in known]) / sum(count for _, count in known)
+    for (one, two), count in known:
+        table[0, place[one], place[two]] += count * even
     credit = np.eye(len(labels)) if weights is None else _credit(labels, weights)
     value = float(_kappa(table, credit)[0])
-    if rng is None or all(one == two for one, two in scored):
+    if rng is None or counts is not None or all(one == two for one, two in scored):
         low, high = _by_formula(table + _two_items(len(labels), weights), credit)
     else:
         generator = np.random.default_rng(rng.getrandbits(64))

@@ -25,6 +25,30 @@ def rate(good: int, n: int, unscored: int = 0) -> Estimate:
     return Estimate(good / n, 0.0 if good == 0 else low, 1.0 if good == n else high, n, unscored)
 
 
+def weighted_rate(outcomes: Iterable[tuple[float | None, float]]) -> Estimate:
+    """The share of what a sample stands for, from (1, 0 or None, how many the item stands for). ValueError for a weight
+    that is not above 0.
+
+    Interval: Wilson's with Kish's effective number of items, (sum of weights)² ÷ sum of their squares (Kish 1965).
+    `n` and `unscored` count items.
+    """
+    given = list(outcomes)
+    if any(not weight > 0 for _, weight in given):
+        raise ValueError(f"weights {[weight for _, weight in given]}: expected numbers above 0")
+    scored = [(value, weight) for value, weight in given if value is not None]
+    if not scored:
+        return nothing(len(given))
+    total = math.fsum(weight for _, weight in scored)
+    share = math.fsum(weight for value, weight in scored if value) / total
+    low, high = wilson(share, kish([weight for _, weight in scored]))
+    return Estimate(share, min(low, share), max(high, share), len(scored), len(given) - len(scored))
+
+
+def kish(weights: Sequence[float]) -> float:
+    """How many items of equal weight are worth as much; at most their number."""
+    return math.fsum(weights) ** 2 / math.fsum(weight * weight for weight in weights)
+
+
 def clustered_rate(outcomes: Iterable[tuple[str, float | None]], rng: random.Random, draws: int = DRAWS) -> Estimate:
     """The mean of outcomes in 0..1, each with its case id, where a case may have several: attempts at one case are
     not independent. `n` and `unscored` count attempts.
