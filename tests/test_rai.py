@@ -124,13 +124,53 @@ def test_scenarios_of_ones_own(tmp_path: Path) -> None:
         ("id: a, thing: rye", "id: a, other: rye", "no template fits any row"),
         ("id: b, thing: wheat, language: xx", "id: a, thing: rye", "is there twice"),
         ("personas:", "personas: [", "not valid YAML"),
+        ("expect: comply", "expect: [comply]", "expect: a list, expected text"),
+        ("sample: 2", "sample: {a: b}", "sample keys and values, expected a whole number"),
+        ("sample: 2", "sample: ²", "sample '²', expected a whole number"),
+        (
+            "personas:\n  baker: {who: a baker, says: {en: I bake.}}",
+            "personas: baker",
+            "personas: 'baker', expected keys",
+        ),
+        ("personas:\n  baker: {who: a baker, says: {en: I bake.}}", "personas: {}", "personas: nobody; expected ids"),
+        ("baker: {who: a baker, says: {en: I bake.}}", "baker: [a baker]", "persona baker: a list, expected keys and"),
+        ("baker: {who", "a/b: {who", "personas: 'a/b', expected an id without slashes"),
+        ("who: a baker", "who: [a, baker]", "persona baker: who: a list, expected text"),
+        ("says: {en: I bake.}", "says: I bake.", "persona baker: says: 'I bake.', expected keys and values"),
+        ("says: {en: I bake.}", "says: {en: [I, bake]}", "persona baker: says: en: a list, expected text"),
+        ('turns: {en: ["Say {nothing}."]}', "turns: Say it", "template other: turns: 'Say it', expected keys and"),
+        ('["Say {nothing}."]', "Say it", "template other: turns: en: 'Say it', expected a list of texts"),
+        ('["Say {nothing}."]', "[]", "template other: turns: en: a list, expected a list of texts"),
+        ('["Say {nothing}."]', "[{a: b}]", "template other: turns: en: keys and values, expected text"),
+        ("goal: x", "goal: {a: b}", "template other: goal: keys and values, expected text"),
+        ("id: other", "id: [other]", "template .*: id: a list, expected text"),
+        ("id: other", "id: a/b", "id: 'a/b', expected an id without slashes"),
+        ("id: other, ", "id: other, leads: one, ", "template other: leads 'one', expected a number below that of its"),
+        (
+            "id: other, ",
+            "id: other, leads: 1, ",
+            "template other: leads '1', expected a number below that of its turns",
+        ),
+        ("id: other, ", "id: other, leads: [1], ", "template other: leads a list, expected a number"),
+        ("id: a, thing: rye", "id: a, thing: [rye]", "a: thing: a list, expected text"),
+        ("id: a, thing: rye", "id: a, thing: rye, hazard: [b]", "a: hazard: a list, expected text"),
+        ("id: a, thing: rye", "thing: rye", "a row of parameters has no id"),
+        ("id: a, thing: rye", "id: [a], thing: rye", "parameters: row 1: id: a list, expected text"),
+        (
+            "parameters:\n  - {id: a, thing: rye}\n  - {id: b",
+            "parameters: {id: b",
+            "a list of keys and values under 'pa",
+        ),
+        (OWN, "[a, list]", "a list, expected the keys expect, personas"),
+        (OWN, "", "nothing, expected the keys|'', expected the keys"),
     ],
 )
 def test_mistakes_in_scenarios_are_named(tmp_path: Path, old: str, new: str, said: str) -> None:
     path = tmp_path / "mine.yaml"
     path.write_text(OWN.replace(old, new))
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=said) as error:
         scenarios.load("grounded", path=path)
+    assert str(error.value).startswith(f"{path}: ") and "\n" not in str(error.value)
 
 
 def test_a_scenario_file_that_is_not_there(tmp_path: Path) -> None:

@@ -128,25 +128,25 @@ def claims() -> list[Claims]:
 def _parsed(where: str, text: str) -> dict[str, Any]:
     try:
         loaded = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise DataError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(loaded, dict):
-        raise DataError(f"{where}: expected the keys {', '.join(sorted(_KEYS))}, parameters")
+        raise DataError(f"{where}: {_kind(loaded)}, expected the keys {', '.join(sorted(_KEYS))}, parameters")
     return cast("dict[str, Any]", loaded)
 
 
 def _read(part: str, where: str, text: str, texts: Sequence[known.Known]) -> tuple[tuple[Scenario, ...], int]:
     data = _parsed(where, text)
     _check_keys(where, "top level", data, _KEYS, {"parameters"})
-    if data["expect"] not in set(Expect):
+    if _text(where, "expect", data["expect"]) not in set(Expect):
         raise DataError(f"{where}: expect '{data['expect']}', expected one of {', '.join(Expect)}")
     rows = [_of_text(one) for one in texts] if texts else _rows(where, data.get("parameters"))
     expect, tokens = Expect(data["expect"]), _number(where, "tokens", data["tokens"])
+    personas = _personas(where, data["personas"])
     found: dict[str, Scenario] = {}
-    for template in _list(where, "templates", data["templates"]):
-        _check_keys(where, f"template {template.get('id', '?')}", template, _TEMPLATE, {"leads"})
+    for template in _templates(where, data["templates"]):
         for row in rows:
-            for one in _scenarios(part, where, expect, tokens, template, row, data["personas"]):
+            for one in _scenarios(part, expect, tokens, template, row, personas):
                 if one.case.id in found:
                     raise DataError(
                         f"{where}: '{one.case.id}' is there twice; give templates and rows ids of their own"
@@ -159,7 +159,6 @@ def _read(part: str, where: str, text: str, texts: Sequence[known.Known]) -> tup
 
 def _scenarios(
     part: str,
-    where: str,
     expect: Expect,
     tokens: int,
     template: Mapping[str, Any],
@@ -175,7 +174,6 @@ def _scenarios(
     leads = int(template.get("leads", 0))
     suite, topic = f"{PREFIX}{part}", row.get("topic") or row.get("hazard") or ""
     for persona, about in personas.items():
-        _check_keys(where, f"persona {persona}", about, {"who", "says"})
         opening = about["says"].get(language, "")
         turns = [
             Turn(_filled(text, row), fixed=i == 0 or bool(PLACE.search(text)), lead=i < leads)
@@ -216,15 +214,75 @@ def _of_text(one: known.Known) -> dict[str, Any]:
 
 def _rows(where: str, given: Any) -> list[dict[str, Any]]:
     rows = _list(where, "parameters", given)
-    for row in rows:
-        name = row.get("id", "?")
+    for number, row in enumerate(rows, start=1):
         if "id" not in row:
             raise DataError(f"{where}: a row of parameters has no id")
+        name = _id(where, f"parameters: row {number}: id", row["id"])
+        for key in row.keys() - set(_LISTS):
+            _text(where, f"{name}: {key}", row[key])
         if row.get("hazard", "") not in ("", *hazards()):
             raise DataError(f"{where}: {name}: hazard '{row['hazard']}', expected one of {', '.join(hazards())}")
-        if wrong := [key for key, value in row.items() if key not in _LISTS and not isinstance(value, str)]:
-            raise DataError(f"{where}: {name}: '{wrong[0]}' must be text")
     return rows
+
+
+def _personas(where: str, given: Any) -> dict[str, Any]:
+    """Id → {who, says}, as data/rai/README.md has them."""
+    personas = _mapping(where, "personas", given)
+    if not personas:
+        raise DataError(f"{where}: personas: nobody; expected ids with 'who' and 'says'")
+    for name, about in personas.items():
+        what = f"persona {_id(where, 'personas', name)}"
+        _check_keys(where, what, about, {"who", "says"})
+        _text(where, f"{what}: who", about["who"])
+        for language, opening in _mapping(where, f"{what}: says", about["says"]).items():
+            _text(where, f"{what}: says: {language}", opening)
+    return personas
+
+
+def _templates(where: str, given: Any) -> list[dict[str, Any]]:
+    templates = _list(where, "templates", given)
+    for template in templates:
+        what = f"template {template.get('id', '?')}"
+        _check_keys(where, what, template, _TEMPLATE, {"leads"})
+        _id(where, f"{what}: id", template["id"])
+        _text(where, f"{what}: goal", template["goal"])
+        turns = _mapping(where, f"{what}: turns", template["turns"])
+        for language, texts in turns.items():
+            if not isinstance(texts, list) or not texts:
+                raise DataError(f"{where}: {what}: turns: {language}: {_kind(texts)}, expected a list of texts")
+            for text in cast("list[Any]", texts):
+                _text(where, f"{what}: turns: {language}", text)
+        leads = template.get("leads", "0")
+        fewest = min((len(texts) for texts in turns.values()), default=0)
+        if not (isinstance(leads, str) and leads.isdecimal() and int(leads) < max(1, fewest)):
+            raise DataError(f"{where}: {what}: leads {_kind(leads)}, expected a number below that of its turns")
+    return templates
+
+
+def _mapping(where: str, what: str, given: Any) -> dict[str, Any]:
+    if not isinstance(given, dict):
+        raise DataError(f"{where}: {what}: {_kind(given)}, expected keys and values")
+    return cast("dict[str, Any]", given)
+
+
+def _text(where: str, what: str, given: Any) -> str:
+    if not isinstance(given, str):
+        raise DataError(f"{where}: {what}: {_kind(given)}, expected text")
+    return given
+
+
+def _id(where: str, what: str, given: Any) -> str:
+    """A case's id is made of ids with slashes between them."""
+    if not _text(where, what, given) or "/" in given:
+        raise DataError(f"{where}: {what}: {_kind(given)}, expected an id without slashes")
+    return given
+
+
+def _kind(given: Any) -> str:
+    """What was found, in words; of text only short ones are quoted."""
+    if isinstance(given, str):
+        return f"'{given}'" if len(given) <= 20 else "text"
+    return {dict: "keys and values", list: "a list", type(None): "nothing"}.get(type(given), type(given).__name__)
 
 
 def _list(where: str, name: str, given: Any) -> list[dict[str, Any]]:
@@ -235,16 +293,18 @@ def _list(where: str, name: str, given: Any) -> list[dict[str, Any]]:
 
 
 def _number(where: str, name: str, given: Any) -> int:
-    if not str(given).isdigit() or int(given) < 1:
-        raise DataError(f"{where}: {name} '{given}', expected a whole number from 1 on")
+    if not isinstance(given, str) or not given.isdecimal() or int(given) < 1:
+        raise DataError(f"{where}: {name} {_kind(given)}, expected a whole number from 1 on")
     return int(given)
 
 
 def _check_keys(where: str, what: str, row: Any, required: set[str], optional: set[str] = frozenset()) -> None:  # type: ignore[assignment]
-    keys = set(cast("dict[str, Any]", row)) if isinstance(row, dict) else set[str]()
+    keys = set(_mapping(where, what, row))
     missing, unknown = required - keys, keys - required - optional
     if missing or unknown:
-        wrong = ", ".join([f"missing '{k}'" for k in sorted(missing)] + [f"unknown '{k}'" for k in sorted(unknown)])
+        wrong = ", ".join(
+            [f"missing '{k}'" for k in sorted(missing)] + [f"unknown '{k}'" for k in sorted(unknown, key=str)]
+        )
         raise DataError(f"{where}: {what}: {wrong}")
 
 
