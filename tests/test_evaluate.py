@@ -6,7 +6,7 @@ import json
 import math
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 from breakfix.config import Config, Suite
 from breakfix.core import Attempt, Case, Conversation, Estimate, Expect, Reply, Sampling, Split, Verdict, ask
 from breakfix.errors import ConfigError, DataError, ModelError
-from breakfix.evaluate import capability, detectable, perplexity, run
+from breakfix.evaluate import capability, detectable, items, likelihood, perplexity, run
 from breakfix.evaluate.rates import rates
 from breakfix.judges.refusal import RefusalJudge
 from breakfix.ledger import Ledger
@@ -130,6 +130,7 @@ class Knows:
     id: str = "knows"
     fails_at: str = ""
     dies_at: str = ""
+    precision: str | None = None
     scored: list[str] = field(default_factory=list[str])
 
     def generate(
@@ -226,6 +227,32 @@ def test_a_stage_that_was_killed_goes_on_where_it_was(ledger: Ledger) -> None:
     second = Knows(FIRST)
     assert ledger.stage(0, "evaluate", {"x": 1}, lambda: make(second)) == {"value": 1.0, "n": 40}
     assert len(second.scored) == 2 * 8
+
+
+def test_what_was_paid_for_under_other_inputs_is_not_paid_for_again(ledger: Ledger) -> None:
+    """A changed config makes the stage anew: the same questions of the same model in the same precision are known."""
+
+    def stage(inputs: dict[str, Any], model: Knows, questions: Sequence[Case]) -> dict[str, Any]:
+        def make() -> dict[str, Any]:
+            found, _ = capability.run(ledger, model, questions, round=0, progress=silent)
+            return {"value": found["accuracy"].value, "n": found["accuracy"].n}
+
+        return ledger.stage(0, "evaluate", inputs, make)
+
+    stage({"x": 1}, Knows({**FIRST, "No": math.nan}), QUESTIONS)
+    anew = Knows(FIRST)
+    assert stage({"x": 2}, anew, QUESTIONS) == {"value": 0.75, "n": 4}
+    assert anew.scored == ["q3", "q3", "q4", "q4"]  # those that had no number
+    recorded = items.recorded(ledger, likelihood.KIND, round=0)
+    assert set(recorded) == {case.id for case in QUESTIONS}  # what was taken over is this stage's, too
+    assert stage({"x": 1}, Knows({}), QUESTIONS)["n"] == 2  # finished once; and its own
+    changed = [replace(QUESTIONS[0], gold=1), replace(QUESTIONS[1], choices=("bb", "aa")), *QUESTIONS[2:]]
+    anew = Knows(FIRST)
+    stage({"x": 3}, anew, changed)
+    assert anew.scored == ["q1", "q1", "q2", "q2"]
+    for other in (Knows(FIRST, "another model"), Knows(FIRST, precision="bf16")):
+        stage({"x": [other.id, other.precision]}, other, QUESTIONS)
+        assert len(other.scored) == 8
 
 
 def test_a_score_that_is_no_number_is_unscored(ledger: Ledger) -> None:

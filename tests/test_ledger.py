@@ -315,6 +315,31 @@ def test_events_and_looks(tmp_path: Path) -> None:
         assert ledger.looks() == {"xstest": 2}
 
 
+def test_the_same_suite_under_other_inputs_is_another_look(tmp_path: Path) -> None:
+    def stage(ledger: Ledger, inputs: int, *, fails: bool = False) -> None:
+        def make() -> dict[str, Any]:
+            ledger.add_look("xstest", round=0, model="m")
+            if fails:
+                raise KeyboardInterrupt
+            return {}
+
+        ledger.stage(0, "evaluate", {"x": inputs}, make)
+
+    with Ledger.open(tmp_path, create=True) as ledger:
+        with pytest.raises(KeyboardInterrupt):
+            stage(ledger, 1, fails=True)
+        stage(ledger, 1)
+        assert ledger.looks() == {"xstest": 1}  # resumed
+        stage(ledger, 2)
+        assert ledger.looks() == {"xstest": 2}
+        stage(ledger, 1)
+        assert ledger.looks() == {"xstest": 2}  # made before: nothing was measured
+    with Ledger.open(tmp_path) as ledger:
+        with ledger.writing() as connection:  # as an older version wrote it
+            ledger.add(connection, metadata.tables["looks"], [{"suite": "mmlu", "round": 0, "model": "m", "at": 1.0}])
+        assert ledger.looks() == {"mmlu": 1, "xstest": 2}
+
+
 def test_the_database_refuses_changes(ledger: Ledger) -> None:
     ledger.add_attempt(ATTEMPT, round=1, stage="s")
     tables = metadata.sorted_tables

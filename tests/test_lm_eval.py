@@ -203,6 +203,39 @@ def test_what_the_model_failed_on_is_unscored(ledger: Ledger, folder: Path) -> N
 
 @needs_harness
 @ours
+@pytest.mark.parametrize(("name", "lives"), [("bakery", 2), ("bakery_words", 2), ("bakery_last", 4)])
+def test_a_task_that_was_broken_off_goes_on_where_it_was(
+    ledger: Ledger, folder: Path, name: str, lives: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Chunks of two; the model dies, and later neither the killed run's answers nor a finished one's are asked for."""
+    monkeypatch.setattr("breakfix.evaluate.harness_model.CHUNK", 2)
+
+    class Dies(Baker):
+        left = lives
+
+        def _word(self, prompt: Conversation) -> str:
+            if self.left == 0:
+                raise KeyboardInterrupt
+            self.left -= 1
+            return super()._word(prompt)
+
+    suite, whole = task(name, folder), Baker()
+    with Ledger.open(folder / "whole", create=True) as other:
+        metrics = stage(other, whole, suite)["metrics"]
+    with pytest.raises(KeyboardInterrupt):
+        ledger.stage(0, "evaluate", {"x": 1}, lambda: stage(ledger, Dies(), suite))
+    again = Baker()
+    assert ledger.stage(0, "evaluate", {"x": 1}, lambda: stage(ledger, again, suite))["metrics"] == metrics
+    assert len(again.asked) < len(whole.asked)
+    third, other = Baker(), Baker("another")
+    assert ledger.stage(0, "evaluate", {"x": 2}, lambda: stage(ledger, third, suite))["metrics"] == metrics
+    assert third.asked == []
+    ledger.stage(0, "evaluate", {"x": 3}, lambda: stage(ledger, other, suite))
+    assert len(other.asked) == len(whole.asked)
+
+
+@needs_harness
+@ours
 def test_a_sample_is_ours_and_the_questions_are_cases(ledger: Ledger, folder: Path) -> None:
     suite = task("bakery", folder, limit=2)
     loaded = load(suite, seed=0)

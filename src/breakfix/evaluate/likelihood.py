@@ -32,7 +32,15 @@ def likelihoods(
     longest_first = sorted(cases, key=lambda case: len(case.text), reverse=True)  # less padding in a batch
     rows = {case.id: case for case in longest_first}
     return measure(
-        ledger, KIND, rows, lambda chunk: _score(model, chunk), round=round, model=model.id, progress=progress
+        ledger,
+        KIND,
+        rows,
+        lambda chunk: _score(model, chunk),
+        content=lambda case: [case.prompt, case.choices, case.gold, case.source],
+        known=lambda item: item is not None and item["logp"] is not None,
+        round=round,
+        model=model,
+        progress=progress,
     )
 
 

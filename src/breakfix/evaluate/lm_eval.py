@@ -3,7 +3,8 @@
 The harness writes the prompts, few-shot examples as turns, compares and scores; the model is asked through `score` and
 `generate`, and so through its own chat template, as `lm_eval --apply_chat_template --fewshot_as_multiturn` does. Ours
 differs: intervals are this project's (Wilson, or a bootstrap where scores are not 0 and 1) and not standard errors; a
-question on which the model failed is unscored instead of wrong. Log-likelihoods of whole texts (wikitext) can't be had
+question on which the model failed is unscored instead of wrong. What the model answered is in the ledger, request by
+request, so that a task that was broken off goes on where it was. Log-likelihoods of whole texts (wikitext) can't be had
 through a chat template: such tasks are skipped.
 """
 
@@ -15,15 +16,17 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from breakfix.core import Estimate
-from breakfix.evaluate.items import STAGE, recorded
+from breakfix.evaluate.items import STAGE, precision, recorded, remembered
 from breakfix.evaluate.work import Found, Unmeasured, Work
 from breakfix.models.quiet import no_bars
 from breakfix.stats import mean, nothing, paired_difference, rate, undefined
 from breakfix.suites import Loaded, harness
+
+REQUESTS = "lm-eval requests"  # the kind of the events that hold what the model answered
 
 
 def figures(work: Work, suite: Loaded) -> Found:
@@ -41,7 +44,13 @@ def figures(work: Work, suite: Loaded) -> Found:
     from breakfix.evaluate.harness_model import HarnessModel
 
     by_greedy = {name for name, task in tasks.items() if task.OUTPUT_TYPE == "loglikelihood"}
-    lm = HarnessModel(work.model, by_greedy, lambda done, total: work.progress(suite.name, done, total))
+    lm = HarnessModel(
+        work.model,
+        by_greedy,
+        lambda done, total: work.progress(suite.name, done, total),
+        remembered(work.ledger, REQUESTS, work.model),
+        lambda found: _keep(work, found),
+    )
     results = _evaluate(lm, {task: tasks[task] for task in wanted}, wanted, work.config.seed)
     for why, n in lm.failures.items():
         payload = {"kind": suite.name, "model": work.model.id, "n": n, "why": why}
@@ -54,6 +63,13 @@ def figures(work: Work, suite: Loaded) -> Found:
     if work.round > 0:
         found |= _changes(recorded(work.ledger, suite.name, round=0), items)
     return Found.of(suite, found, time.monotonic() - began, f"lm-evaluation-harness {_version()}")
+
+
+def _keep(work: Work, found: Mapping[str, Any]) -> None:
+    """As `items.measure` does, with the digest of a request as its id."""
+    about = {"model": work.model.id, "precision": precision(work.model)}
+    asked = {key: key for key in found}
+    work.ledger.add_event(work.round, STAGE, REQUESTS, {**about, "items": dict(found), "asked": asked})
 
 
 def _version() -> str:

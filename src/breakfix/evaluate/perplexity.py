@@ -54,7 +54,15 @@ def run(
     if not answers:
         return {}, 0.0
     items, seconds = measure(
-        ledger, KIND, answers, lambda chunk: _score(model, chunk), round=round, model=model.id, progress=progress
+        ledger,
+        KIND,
+        answers,
+        lambda chunk: _score(model, chunk),
+        content=lambda answer: answer.transcript,
+        known=lambda item: item is not None and item[0] is not None,
+        round=round,
+        model=model,
+        progress=progress,
     )
     pairs = [(logp, tokens) for logp, tokens in items.values() if logp is not None and tokens > 0]
     return {"own_answers": estimate(pairs, unscored=len(cases) - len(pairs), rng=rng)}, seconds
