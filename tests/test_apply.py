@@ -88,7 +88,7 @@ def test_again_it_trains_nothing_and_the_run_can_be_measured_and_compared(here: 
     ok("evaluate", run, "--round", "1")
     document = json.loads(ok("compare", f"{run}:0", f"{run}:1", "--json")[0])
     assert len(document["columns"]) == 2
-    assert "round 1" in ok("status", run)[0]
+    assert "\n1      train " in ok("status", run)[0]
 
 
 def test_own_replies_are_asked_of_the_other_model(here: Path) -> None:

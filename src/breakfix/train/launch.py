@@ -165,7 +165,8 @@ def _failure(kind: str, folder: Path, code: int | None) -> Exception:
     """What to raise: what a worker raised, or how one died. Workers that lost another to a kill fail after it."""
     from .preflight import TrainingRefused
 
-    errors = [json.loads(file.read_text()) for file in sorted(folder.glob(ERROR.format("*")))]
+    files = sorted(folder.glob(ERROR.format("*")), key=lambda file: file.stat().st_mtime)  # the others fail after it
+    errors = [json.loads(file.read_text()) for file in files]
     for error in errors:
         if error["type"] == "memory":
             return RuntimeError(f"out of memory: {error['said']}")
