@@ -1,4 +1,4 @@
-"""The last step of a language model for a frozen head on a CPU: log-probabilities of labels, with few passes over logits.
+"""The last step of a language model with a frozen head on a CPU: log-probabilities of labels, in few passes.
 
 TRL's `ChunkedLogProbFunction` in a form for few rows: logits are kept for the backward pass instead of being computed
 again, their gradient goes through the head in the precision of all other products, and the head's rounded weights are

@@ -1,4 +1,4 @@
-"""What DPO's reference makes of the pairs, kept on disk by content: a resumed or repeated run does not compute it again.
+"""What DPO's reference makes of the pairs, kept on disk by content: a resumed or repeated run need not run it again.
 
 One JSON file for each (reference model, rows, precision): {"chosen": [...], "rejected": [...]}, log-probabilities in
 nats, summed over the reply's tokens, in the order of the rows.

@@ -19,18 +19,38 @@ from datasets import Dataset
 from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 from trl import DPOTrainer, SFTTrainer
 
-from .prefix import SharedPrefix
+from .head import FewRows
+from .launch import in_pieces
+from .lean import lean
+from .prefix import once
+from .references import References
+from .weights import COLUMN, Weighed
 
 
 @contextlib.contextmanager
 def compact_head() -> Generator[None]:
-    """Let TRL's fused LM head score only labelled positions on this device too."""
-    stock = trl_utils._use_triton
-    trl_utils._use_triton = lambda device: True
+    """Let TRL's fused LM head score only labelled positions on this device too, in few passes."""
+    stock: Any = trl_utils._use_triton, trl_utils._ChunkedLogProbFunction
+    trl_utils._use_triton, trl_utils._ChunkedLogProbFunction = lambda device: True, FewRows
     try:
         yield
     finally:
-        trl_utils._use_triton = stock
+        trl_utils._use_triton, trl_utils._ChunkedLogProbFunction = stock
+
+
+@contextlib.contextmanager
+def sparing(model: Any) -> Generator[None]:
+    """Within: no work that changes nothing in the loss."""
+    with compact_head(), contextlib.ExitStack() as stack:
+        for way in () if in_pieces(model) or _checkpointing(model) else (once, lean):
+            stack.enter_context(way(model))
+        yield
+
+
+def _checkpointing(model: Any) -> bool:
+    """Whether layers run again in the backward pass, when the stock ones are back."""
+    new = getattr(model, "is_activation_checkpointing", None)  # transformers 5.20 on
+    return bool(getattr(model, "is_gradient_checkpointing", False) if new is None else new)
 
 
 class ByLength(LengthGroupedSampler):
@@ -66,7 +86,7 @@ def pieces(inputs: dict[str, Any], most: int) -> list[dict[str, Any]]:
 
 
 class Sft(SFTTrainer):
-    """SFTTrainer on rows {input_ids, labels}."""
+    """SFTTrainer on rows {input_ids, labels}, and perhaps token_weights (weights.py)."""
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """The loss is a sum over trained tokens ÷ their number in the batch: the parts' losses and gradients add up."""
@@ -83,14 +103,19 @@ class Sft(SFTTrainer):
             sampler.seed = self.args.seed
         return sampler
 
-    def compute_loss(self, model: Any, *args: Any, **kwargs: Any) -> Any:
-        shared: Any = SharedPrefix(model)
-        with compact_head():
-            return super().compute_loss(shared, *args, **kwargs)
+    def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
+        weights, rest = inputs.get(COLUMN), {key: value for key, value in inputs.items() if key != COLUMN}
+        weighed: Any = model if weights is None else Weighed(model, weights)
+        with sparing(self.accelerator.unwrap_model(model)):
+            return super().compute_loss(weighed, rest, *args, **kwargs)
 
 
 class Dpo(DPOTrainer):
-    """DPOTrainer on rows {prompt_ids, chosen_ids, rejected_ids}."""
+    """DPOTrainer on rows {prompt_ids, chosen_ids, rejected_ids}. `references`: keeps the figures of the reference."""
+
+    def __init__(self, *args: Any, references: References | None = None, **kwargs: Any) -> None:
+        self.references = references
+        super().__init__(*args, **kwargs)
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(dataset, Dataset) and "prompt_ids" in dataset.column_names:
@@ -98,10 +123,22 @@ class Dpo(DPOTrainer):
         return super()._prepare_dataset(dataset, *args, **kwargs)
 
     def compute_loss(self, model: Any, *args: Any, **kwargs: Any) -> Any:
-        shared: Any = SharedPrefix(model)
-        with compact_head():
-            return super().compute_loss(shared, *args, **kwargs)
+        with sparing(self.accelerator.unwrap_model(model)):
+            return super().compute_loss(model, *args, **kwargs)
+
+    def _precompute_ref_logps(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.references is None:
+            return super()._precompute_ref_logps(dataset, *args, **kwargs)
+        rows = list(dataset)
+        found = self.references.find(rows)
+        if found is None:
+            made = super()._precompute_ref_logps(dataset, *args, **kwargs)
+            if self.accelerator.is_main_process:
+                self.references.keep(rows, made["ref_chosen_logps"], made["ref_rejected_logps"])
+            return made
+        chosen, rejected = found
+        return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
 
     def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
-        with compact_head():
-            return super().compute_ref_log_probs(SharedPrefix(model), inputs)
+        with sparing(self.accelerator.unwrap_model(model)):
+            return super().compute_ref_log_probs(model, inputs)
