@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from breakfix.config import Config, Curate
 from breakfix.core import Attempt, Case, Estimate, Expect, Message, Split, Status, Verdict, Vulnerability, ask
+from breakfix.errors import UserError
 from breakfix.identify import run
 from breakfix.identify.gate import no_progress
 from breakfix.identify.group import CAPABILITY, COMPLIANCE, REFUSAL, Cell, Key, capability, group, matching
@@ -336,6 +339,26 @@ def test_what_was_not_attacked_again_stays_as_it_was(ledger: Ledger) -> None:
     assert v.prescription == {"harmful": 8, "twins": 8}
 
 
+def test_what_was_not_measured_again_is_named(ledger: Ledger) -> None:
+    store(ledger, 0, [*attempts(10, 9), *attempts(10, 5, family="role_play")])
+    assert identified(ledger, 0)["not_measured"] == []
+    store(ledger, 1, attempts(10, 9))
+    assert identified(ledger, 1)["not_measured"] == ["V2"]
+    store(ledger, 2, attempts(10, 0, family="role_play"))
+    assert identified(ledger, 2)["not_measured"] == ["V1"]
+
+
+def test_a_round_of_several_models_is_refused(ledger: Ledger) -> None:
+    store(ledger, 0, [replace(a, model="old") for a in attempts(5, 1)], "evaluate")
+    store(ledger, 0, [replace(a, model="new") for a in attempts(5, 1, family="role_play")])
+    said = (
+        "round 0 has measured several models (of evaluate old, of redteam new); a round is of one: `breakfix evaluate"
+    )
+    with pytest.raises(UserError, match=re.escape(said)):
+        identified(ledger, 0)
+    assert ledger.vulnerabilities() == []
+
+
 def test_a_known_cell_that_is_pooled_away_is_measured_on_its_own(ledger: Ledger) -> None:
     store(ledger, 0, attempts(10, 5, family="role_play"))
     identified(ledger, 0)
@@ -371,3 +394,13 @@ def test_stalled_after_two_rounds_without_progress(ledger: Ledger) -> None:
     decisions = [identified(ledger, round)["gate"]["decision"] for round in range(4)]
     assert decisions == ["FAIL", "FAIL", "STALLED", "FAIL"]
     assert no_progress(attempts(40, 20), attempts(40, 20)) and not no_progress(attempts(40, 2), attempts(40, 20))
+
+
+def test_training_cases_are_no_progress(ledger: Ledger) -> None:
+    """What was learnt by heart falls to nothing; the dev cases do not move. A frozen suite's fall is progress."""
+    for round, learnt in enumerate((40, 20, 0)):
+        store(ledger, round, [*attempts(40, 20), *attempts(40, learnt, Split.TRAIN)], "evaluate")
+    assert [identified(ledger, round)["gate"]["decision"] for round in range(3)] == ["FAIL", "FAIL", "STALLED"]
+    store(ledger, 3, [*attempts(40, 20), *attempts(40, 30, Split.FROZEN)], "evaluate")
+    store(ledger, 5, [*attempts(40, 20), *attempts(40, 3, Split.FROZEN)], "evaluate")
+    assert identified(ledger, 5)["gate"]["decision"] == "FAIL"

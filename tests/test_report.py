@@ -21,9 +21,10 @@ from breakfix.core import Attempt, Dropped, Estimate, Example, Expect, Message, 
 from breakfix.errors import UserError
 from breakfix.judges.card import COUNTS, Calibration, Figures, merged
 from breakfix.ledger import Ledger
-from breakfix.report import build, facts, page, redacted, render, schema, to_json
+from breakfix.report import build, facts, markdown, page, redacted, render, schema, to_json
 from breakfix.report.judges import Cards, corrected, kind
 from breakfix.report.plain import one_line, plain
+from breakfix.report.views import unmeasured, vulnerabilities
 from breakfix.stats import Confusion, as_json, rate
 
 FIXTURE = Path(__file__).parent / "fixtures" / "report_document.json"
@@ -169,6 +170,24 @@ def test_a_vulnerability_has_one_row_and_its_history(ledger: Ledger):
         (0, "open", 0.9),
         (1, "fixed", 0.1),
     ]
+
+
+def test_a_weakness_that_was_not_measured_again_is_not_shown_with_its_old_rate(ledger: Ledger):
+    def again() -> dict[str, Any]:
+        ledger.add_vulnerabilities([vulnerability(Status.OPEN, rate(9, 10))], round=2)
+        return {"vulnerabilities": ["V1"], "not_measured": ["V1"], "gate": None}
+
+    ledger.stage(2, "identify", {}, again)
+    document = valid(build(ledger))
+    [found] = document["vulnerabilities"]
+    assert (found["measured_round"], [h["measured"] for h in found["history"]]) == (1, [True, True, False])
+    assert unmeasured(found) == "not measured since round 1"
+    [row] = vulnerabilities(document)
+    assert [cell and cell["since"] for cell in row["by_round"]] == ["", "", "round 1"]
+    html = page(document)
+    assert "open, not measured since round 1" in html
+    assert html.count("90.0") == 1  # of round 0 alone
+    assert "90.0\N{NO-BREAK SPACE}% (59.6 to 98.2), n 10, not measured since round 1" in shown(document, 400)
 
 
 def test_a_stage_that_was_asked_again_with_other_inputs_is_shown_once(ledger: Ledger):
@@ -459,12 +478,25 @@ def test_terminal_has_a_row_per_headline_and_a_column_per_round():
     assert lines[1].split() == ["untouched", "round", "1", "round", "2"]
     [answered] = [line for line in lines if "HarmBench" in line]
     assert answered.startswith("↓ HarmBench answered")
-    assert "13.2\N{NO-BREAK SPACE}% (8.8 to 19.3)" in answered
+    assert "13.2\N{NO-BREAK SPACE}% (8.8 to 19.3) n\N{NO-BREAK SPACE}159" in answered
     assert any(line.startswith("↑ Capability") for line in lines)
     assert "gate, round 2: PASS" in lines
     assert text.count("skipped xstest: not on this machine") == 1
     assert "report: runs/demo/report.html" in lines
     assert "\x1b" not in text, "plain where it is not a terminal"
+
+
+def test_markdown_is_a_table_of_headlines_with_interval_and_n(ledger: Ledger):
+    lines = markdown(build(ledger)).splitlines()
+    assert lines[:2] == ["| figure | untouched | round 1 |", "|---|---|---|"]
+    [answered] = [line for line in lines if "HarmBench answered" in line]
+    assert answered.replace("\N{NO-BREAK SPACE}", " ") == (
+        "| ↓ HarmBench answered, *frozen* | 80.0 % (49.0 to 94.3), n 10, 1 unscored | 40.0 % (16.8 to 68.7), n 10, "
+        "1 unscored |"
+    )
+    [nothing] = [line for line in lines if "XSTest safe" in line]
+    assert nothing == "| ↓ XSTest safe refused | –, n 0, 3 unscored | –, n 0, 3 unscored |"
+    assert len(lines) == 2 + 3
 
 
 def test_terminal_counts_the_looks_at_frozen_suites(ledger: Ledger):

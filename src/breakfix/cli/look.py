@@ -72,7 +72,7 @@ def holder(run: Path) -> int | None:
 def report(arguments: Arguments) -> int:
     """breakfix report"""
     from breakfix.ledger import Ledger
-    from breakfix.report import build, page, render, to_json
+    from breakfix.report import build, markdown, page, render, to_json
 
     run = places.find(arguments.run)
     with Ledger.open(run, write=False) as ledger:
@@ -80,6 +80,8 @@ def report(arguments: Arguments) -> int:
     written: Path | None = arguments.html
     if written is not None:
         output.save(written, page(document))
+    if arguments.markdown is not None:
+        output.save(arguments.markdown, markdown(document))
     if arguments.json:
         print(to_json(document), end="")
         return 0

@@ -7,17 +7,9 @@ from typing import Any
 
 from breakfix.compare.words import ARROWS, KEY, Footnotes, changed, counts, mark, rest, striking
 from breakfix.report.headlines import figure, interval
-from breakfix.report.plain import one_line
+from breakfix.report.markdown import escape
 
 Json = Mapping[str, Any]
-_ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "|": "&#124;"}
-_PUNCTUATION = frozenset("\\`*_{}[]#!$~")
-
-
-def escape(text: str) -> str:
-    """Any text as Markdown that shows it, on one line, also within a table."""
-    shown = (_ENTITIES.get(char) or (f"\\{char}" if char in _PUNCTUATION else char) for char in one_line(text))
-    return "".join(shown)
 
 
 def markdown(document: Json, *, full: bool = False) -> str:

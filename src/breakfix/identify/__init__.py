@@ -8,7 +8,8 @@ from functools import cache
 from typing import Any, cast
 
 from breakfix.config import Config
-from breakfix.core import Attempt, Estimate, Status, Vulnerability
+from breakfix.core import Attempt, Estimate, Split, Status, Vulnerability
+from breakfix.errors import UserError
 from breakfix.identify import gate, group, prescribe, registry
 from breakfix.ledger import Ledger
 from breakfix.stats import from_json
@@ -19,10 +20,12 @@ STAGES = ("evaluate", "redteam")
 def run(config: Config, ledger: Ledger, *, round: int) -> dict[str, Any]:
     """Read what evaluate and redteam left in the ledger, write the vulnerabilities, return the stage's record.
 
-    "vulnerabilities" are the ids of the open ones, the gravest first; "left_out": attempts that count for none, by
-    reason.
+    "vulnerabilities" are the ids of the open ones, the gravest first; "not_measured": those of earlier rounds that this
+    one did not measure; "left_out": attempts that count for none, by reason. Raises UserError where the round has
+    attempts of several models.
     """
     case_of = cache(ledger.case)
+    _of_one_model(ledger, round)
     now = _attempts(ledger, round)
     metrics = _metrics(ledger, round)
     grouped = group.group(now, case_of)
@@ -33,7 +36,7 @@ def run(config: Config, ledger: Ledger, *, round: int) -> dict[str, Any]:
     def earlier(number: int) -> list[Attempt]:
         return group.group(_attempts(ledger, number), case_of).measured
 
-    found, ranks = registry.update(
+    found, ranks, unmeasured = registry.update(
         known,
         [*grouped.cells, *worse],
         grouped.measured,
@@ -44,12 +47,18 @@ def run(config: Config, ledger: Ledger, *, round: int) -> dict[str, Any]:
     )
     found = _prescribed(found, ranks, config)
     ledger.add_vulnerabilities(found, round=round)
-    stalled = round >= 2 and gate.no_progress(now, _attempts(ledger, round - 2))
+
+    def kept_apart(attempts: Sequence[Attempt]) -> list[Attempt]:
+        """Those on cases that are not learnt from: what was learnt by heart is no progress."""
+        return [a for a in attempts if (case := case_of(a.case)) is not None and case.split is not Split.TRAIN]
+
+    stalled = round >= 2 and gate.no_progress(kept_apart(now), kept_apart(_attempts(ledger, round - 2)))
     open_ = [v.id for v in found if v.status is not Status.FIXED]
     return {
         "vulnerabilities": open_,
         **_changes(known, found),
         "ranks": {id: ranks[id] for id in open_},
+        "not_measured": unmeasured,
         "left_out": dict(grouped.left_out),
         "gate": gate.decide(config.gate, metrics, found, round=round, stalled=stalled),
     }
@@ -57,6 +66,14 @@ def run(config: Config, ledger: Ledger, *, round: int) -> dict[str, Any]:
 
 def _attempts(ledger: Ledger, round: int) -> list[Attempt]:
     return list({a.id: a for stage in STAGES for a in ledger.attempts(round=round, stage=stage)}.values())
+
+
+def _of_one_model(ledger: Ledger, round: int) -> None:
+    of = {stage: sorted({a.model for a in ledger.attempts(round=round, stage=stage)}) for stage in STAGES}
+    if len({model for models in of.values() for model in models}) > 1:
+        told = ", ".join(f"of {stage} {' and '.join(models)}" for stage, models in of.items() if models)
+        anew = " and ".join(f"`breakfix {stage} RUN --round {round}`" for stage in STAGES)
+        raise UserError(f"round {round} has measured several models ({told}); a round is of one: {anew} measure it")
 
 
 def _metrics(ledger: Ledger, round: int) -> dict[str, Estimate]:

@@ -7,7 +7,7 @@
     reopens    a fixed one that would open again
     stays      everything else, above all what was not attacked again
 
-Not to be measured is no sign of health.
+Not to be measured is no sign of health: what was not keeps its rate, and the round's record names it.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ def update(
     *,
     round: int,
     compared: set[str],
-) -> tuple[list[Vulnerability], dict[str, float]]:
-    """(all vulnerabilities as this round leaves them, without prescriptions; id → rank). New ones are numbered by rank.
+) -> tuple[list[Vulnerability], dict[str, float], list[str]]:
+    """(all vulnerabilities as this round leaves them, without prescriptions; id → rank; the ids of those that it did
+    not measure: their rate is an earlier one's). New ones are numbered by rank.
 
     `measured` are the round's attempts on dev cases, `lessons` its failures on training cases, `earlier` gives an
     earlier round's attempts on dev cases; `compared`: capability suites that were measured against round 0.
@@ -56,12 +57,15 @@ def update(
     p = _improvements(known, again, earlier)
     ranks: dict[str, float] = {}
     found: list[Vulnerability] = []
+    unmeasured: list[str] = []
     for v in known:
         now = again[v.id]
         if v.kind == CAPABILITY and now is None and v.family in compared:  # measured, and no longer worse
             found.append(replace(v, status=Status.FIXED, prescription={}))
             ranks[v.id] = 0.0
             continue
+        if now is None:
+            unmeasured.append(v.id)
         found.append(v if now is None else _after(v, now, p.get(v.id, 1.0)))
         ranks[v.id] = rank(now) if now is not None else 0.0
     have = {key_of(v) for v in known}
@@ -71,7 +75,7 @@ def update(
         v = _opened(f"V{number}", one, round)
         found.append(v)
         ranks[v.id] = rank(one)
-    return found, ranks
+    return found, ranks, unmeasured
 
 
 def key_of(v: Vulnerability) -> Key:

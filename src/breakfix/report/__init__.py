@@ -1,4 +1,4 @@
-"""The report: ledger → one JSON document → terminal table, JSON file, one self-contained HTML file.
+"""The report: ledger → one JSON document → terminal table, JSON file, one self-contained HTML file, Markdown table.
 
     document = build(ledger)                    # plain JSON values; schema: data/report.schema.json
     render(document, Console(), html=path)      # a table, plain text where there is no terminal
@@ -11,7 +11,8 @@ document can't leak from any file made of it. `facts()` is recorded by whoever s
 from breakfix.report.document import build, schema, to_json
 from breakfix.report.facts import facts
 from breakfix.report.html import page
+from breakfix.report.markdown import markdown
 from breakfix.report.redaction import Redaction, redacted
 from breakfix.report.terminal import render
 
-__all__ = ["Redaction", "build", "facts", "page", "redacted", "render", "schema", "to_json"]
+__all__ = ["Redaction", "build", "facts", "markdown", "page", "redacted", "render", "schema", "to_json"]

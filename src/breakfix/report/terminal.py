@@ -12,7 +12,7 @@ from rich.text import Text
 
 from breakfix.report.headlines import HEADLINES, Headline, figure, interval
 from breakfix.report.plain import one_line
-from breakfix.report.views import judge_cell, not_checked
+from breakfix.report.views import judge_cell, not_checked, unmeasured
 
 SHOWN = 5  # vulnerabilities, the gravest ones
 _GAP = 3  # characters between columns
@@ -73,7 +73,7 @@ def round_name(index: int) -> str:
 
 
 def _cell(one: dict[str, Any], headline: Headline, separator: str) -> Text:
-    """'12.5 % (7.1 to 21.0)'; '–' where nothing could be scored; empty where it was not measured."""
+    """'12.5 % (7.1 to 21.0) n 88'; '– n 0' where nothing could be scored; empty where it was not measured."""
     estimate = one["metrics"].get(headline.name)
     if estimate is None:
         return Text("")
@@ -81,6 +81,7 @@ def _cell(one: dict[str, Any], headline: Headline, separator: str) -> Text:
     shown = Text(figure(estimate["value"], headline.unit))
     if bounds:
         shown.append(f"{separator}({bounds})", style="dim")
+    shown.append(f"{separator}n\N{NO-BREAK SPACE}{estimate['n']}", style="dim")
     if estimate.get("proxy"):
         shown.append("\nproxy", style="yellow")
     if estimate["unscored"]:
@@ -130,9 +131,10 @@ def _counts(vulnerabilities: list[dict[str, Any]]) -> list[Text]:
 
 
 def _weakness(v: dict[str, Any]) -> str:
-    """'  V1 Answers requests about ...: 60.0 % (23.1 to 88.2)'; its id is what `breakfix trace` takes."""
-    bounds = interval(v["rate"])
-    return one_line(f"  {v['id']} {v['name']}: {figure(v['rate']['value'])}" + (f" ({bounds})" if bounds else ""))
+    """'  V1 Answers requests about ...: 60.0 % (23.1 to 88.2), n 5'; its id is what `breakfix trace` takes."""
+    said = [f"{figure(v['rate']['value'])}" + (f" ({bounds})" if (bounds := interval(v["rate"])) else "")]
+    said += [f"n {v['rate']['n']}", *filter(None, [unmeasured(v)])]
+    return one_line(f"  {v['id']} {v['name']}: {', '.join(said)}")
 
 
 def _judges(judges: list[dict[str, Any]]) -> list[Text]:
