@@ -135,7 +135,9 @@ def test_perplexity_is_of_the_same_answers() -> None:
     after = {Key(f"a{i}", "", ""): (-4.0, 2) for i in range(6)} | {Key("b", "", ""): (-1.0, 2)}
     found = change("perplexity", before, after)
     assert found.estimate.value == pytest.approx(math.e**2 - math.e)
-    assert found.estimate.low == pytest.approx(found.estimate.high), "all answers alike"
+    assert math.isnan(found.estimate.low) and math.isnan(found.estimate.high), "all alike: others may be otherwise"
+    other = change("perplexity", before, after | {Key("a0", "", ""): (-5.0, 2)}).estimate
+    assert other.low < other.value < other.high
     assert found.p == pytest.approx(2 / 2**6)
     assert found.alone == 1
 
@@ -144,6 +146,43 @@ def test_means_are_paired_as_well() -> None:
     found = change("mean", outcomes([4.0, 3.5, 2.0, 1.0, 0.5, 3.0]), outcomes([3.0, 3.0, 1.5, 0.5, 0.0, 1.0]))
     assert found.estimate.value == pytest.approx(-5 / 6)
     assert found.p == pytest.approx(2 / 2**6, abs=0.01)
+
+
+def test_means_that_all_moved_alike_do_not_make_certainty() -> None:
+    """Nobody moved on a scale of 4: two cases more, one of which lost 4 and one won 4, of 20 in all."""
+    same = outcomes([1.5] * 18)
+    found = change("mean", same, dict(same), span=4.0).estimate
+    spread = 1.959964 * 4 * math.sqrt(2 / 20 / 20)
+    assert (found.value, found.low, found.high) == (0.0, pytest.approx(-spread), pytest.approx(spread))
+    moved = change("mean", same, outcomes([2.5] * 18), span=4.0).estimate
+    assert moved.low < 0.7 and moved.high > 1.2 and moved.value == 1.0
+    seen = change("mean", outcomes([0.0, 3.0] * 9), outcomes([0.0, 3.0] * 9)).estimate  # the scale is not known
+    assert seen.high == pytest.approx(spread * 3 / 4)
+    unknown = change("mean", same, dict(same)).estimate
+    assert unknown.value == 0.0 and math.isnan(unknown.low) and math.isnan(unknown.high)
+
+
+def test_with_outcomes_of_0_and_1_it_is_bonett_and_prices() -> None:
+    before, after = outcomes([1.0] * 3 + [0.0] * 30), outcomes([0.0] * 2 + [1.0] + [0.0] * 30)
+    one, two = change("mean", before, after, span=1.0).estimate, change("share", before, after).estimate
+    assert (one.value, one.low, one.high) == pytest.approx((two.value, two.low, two.high))
+
+
+@pytest.mark.parametrize(("p", "n"), [(0.01, 12), (0.03, 30), (0.08, 30), (0.3, 30)])
+def test_means_hold_the_truth_where_few_cases_move(p: float, n: int) -> None:
+    """Drawn from a known truth: a case moves with probability p, by 1 to 4 of 4, three times of four upwards. A
+    bootstrap alone holds the mean as often as any case moved: (1 - p)^n of the draws are certain of nothing."""
+    rng, truth, held, certain = random.Random(7), p * 2.5 * 0.5, 0, 0
+    times = 600
+    for _ in range(times):
+        moves = [rng.random() < p for _ in range(n)]
+        steps = [rng.choice((1.0, 1.0, 1.0, -1.0)) * rng.choice((1.0, 2.0, 3.0, 4.0)) if m else 0.0 for m in moves]
+        before = outcomes([0.0 if step >= 0 else 4.0 for step in steps])
+        found = change("mean", before, outcomes([b + s for b, s in zip(before.values(), steps)]), span=4.0).estimate
+        held += found.low <= truth <= found.high
+        certain += not any(moves)
+    assert held / times >= 0.93, held / times
+    assert certain / times > 0.3 or p * n > 1
 
 
 # ---- what a name says -------------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ def _cell(row: Measure, first: Column, column: Column) -> Json:
     if why or before is None or after is None:
         return {**found, "why": why}
     kind = "mean" if "mean" in (before.kind, after.kind) else after.kind  # graded on one side is graded
-    made = change(kind, before.outcomes, after.outcomes, row.name)
+    made = change(kind, before.outcomes, after.outcomes, row.name, span=after.span or before.span)
     if made.estimate.n == 0:
         return {**found, "alone": made.alone, "why": _nothing_paired(made)}
     why = "" if made.p is not None else f"fewer than {TESTABLE} to test"

@@ -25,11 +25,12 @@ APART = (openended.Turns.name, SIMULATED)  # attacks whose replies have judges o
 
 @dataclass(frozen=True, slots=True)
 class Items:
-    """The outcomes behind one figure, and who judged them (name@version)."""
+    """The outcomes behind one figure, and who judged them (name@version). `span`: see `paired.change`."""
 
     kind: Kind
     outcomes: Outcomes
     judges: frozenset[str]
+    span: float | None = None
 
     def fits(self, estimate: Json) -> bool:
         """Whether the estimate says that it rests on as many."""
@@ -48,6 +49,8 @@ class Asked:
         return self.attempts.get((attack, case.id))
 
 
+# of a measure's means: ratings from 1 to 10, severities of ungroundedness from 0 to 4, halves from 0 to 1
+_SPANS: Mapping[str, float] = {"open": openended.HIGHEST - openended.LOWEST, "rai": rai.TOP, "preference": 1.0}
 Base = tuple[Kind, dict[str, Outcome], str]  # kind, outcome by case id, and the attack that put it ("" for none)
 
 
@@ -73,7 +76,8 @@ def of_suite(suite: str, cases: Sequence[Case], asked: Asked, metrics: Json, *, 
         kind, counted, attack = base
         ids = [id for id in counted if not part or part in _labels(of[id])]
         outcomes = {_key(of[id], attack, asked): counted[id] for id in ids}
-        items = Items(kind, outcomes, _judges([of[id] for id in ids], attack, asked))
+        span = _SPANS.get(measure) if kind == "mean" else None
+        items = Items(kind, outcomes, _judges([of[id] for id in ids], attack, asked), span)
         if outcomes and (items.fits(estimate) or (anew and measure == "replies")):
             found[metric] = items
     return found

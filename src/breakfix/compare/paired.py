@@ -7,7 +7,8 @@ cases, and tests swap them whole.
     shares, each case once    Bonett and Price's interval, McNemar's exact test (stats.paired_difference, stats.mcnemar)
     shares, cases several     bootstrap over cases (few or all alike: Bonett and Price, a case a pair); exact test by
                               swapping the two models' outcomes case by case
-    means, perplexity         bootstrap over cases; the same test, by random swaps where there are too many
+    means, perplexity         bootstrap over cases (means of which nearly all moved alike: `_two_more`); the same test,
+                              by random swaps where there are too many
 
 Swapping is Fisher's randomisation (1935): were the models alike, either could have given either outcome. With each
 case once and outcomes 0 or 1 it is McNemar's test.
@@ -17,6 +18,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 Kind = Literal["share", "mean", "perplexity"]
 DRAWS = 2000
 TESTABLE = 6  # pairs; of fewer, even if all change one way, p is above 0.05
+VARIED = 6  # cases that did not move as most did; with fewer a bootstrap hardly ever draws what is rare
 _CHUNK = 500
 
 
@@ -62,8 +65,11 @@ class Change:
     alone: int
 
 
-def change(kind: Kind, before: Outcomes, after: Outcomes, seed: str = "") -> Change:
-    """`seed` makes bootstrap and random swaps repeatable. With no pair in common: the estimate of nothing."""
+def change(kind: Kind, before: Outcomes, after: Outcomes, seed: str = "", *, span: float | None = None) -> Change:
+    """`seed` makes bootstrap and random swaps repeatable. With no pair in common: the estimate of nothing.
+
+    `span`: how far apart two outcomes of a mean can be (4 on a scale from 0 to 4); None: as far as any two were.
+    """
     common = [key for key in before if key in after]
     alone = len(before) + len(after) - 2 * len(common)
     pairs = [(key.case, b, a) for key in common if (b := before[key]) is not None and (a := after[key]) is not None]
@@ -76,7 +82,12 @@ def change(kind: Kind, before: Outcomes, after: Outcomes, seed: str = "") -> Cha
     rng = random.Random(f"{seed}/{kind}")
     if kind == "perplexity":
         return _perplexity([(_pair(b), _pair(a)) for _, b, a in pairs], unscored, alone, rng)
-    return _clustered(kind, [(case, _number(a) - _number(b)) for case, b, a in pairs], unscored, alone, rng)
+    if kind == "share":
+        span = 1.0
+    elif span is None:
+        seen = [_number(outcome) for _, b, a in pairs for outcome in (b, a)]
+        span = max(seen) - min(seen)
+    return _clustered(kind, [(case, _number(a) - _number(b)) for case, b, a in pairs], span, unscored, alone, rng)
 
 
 def _number(outcome: Outcome) -> float:
@@ -97,7 +108,7 @@ def _once(pairs: Mapping[str, tuple[float, float]], unscored: int, alone: int) -
 
 
 def _clustered(
-    kind: Kind, differences: Sequence[tuple[str, float]], unscored: int, alone: int, rng: random.Random
+    kind: Kind, differences: Sequence[tuple[str, float]], span: float, unscored: int, alone: int, rng: random.Random
 ) -> Change:
     """Mean of the differences of pairs, whose cases may have several."""
     sums: dict[str, float] = {}
@@ -107,9 +118,11 @@ def _clustered(
         sizes[case] = sizes.get(case, 0) + 1
     n, cases = len(differences), len(sums)
     value = math.fsum(sums.values()) / n
-    alike = len({sums[case] / sizes[case] for case in sums}) == 1
-    if kind == "share" and (cases < TESTABLE or alike):  # a bootstrap of a few, or of all alike, is far too sure
+    moved = Counter(sums[case] / sizes[case] for case in sums)
+    if kind == "share" and (cases < TESTABLE or len(moved) == 1):  # a bootstrap of a few, or of all alike, is too sure
         low, high = _by_case([difference for _, difference in differences], cases)
+    elif kind == "mean" and cases - max(moved.values()) < VARIED:
+        low, high = _two_more([sums[case] * cases / n for case in sums], span)
     else:
         low, high = _bootstrap([sums[case] for case in sums], [sizes[case] for case in sums], rng)
     estimate = Estimate(value, min(low, value), max(high, value), n, unscored)
@@ -124,6 +137,19 @@ def _by_case(differences: Sequence[float], cases: int) -> tuple[float, float]:
     p_lost, p_won = (lost + 1) / (cases + 2), (won + 1) / (cases + 2)
     spread = Z * math.sqrt((p_lost + p_won - (p_won - p_lost) ** 2) / (cases + 2))
     return max(-1.0, p_won - p_lost - spread), min(1.0, p_won - p_lost + spread)
+
+
+def _two_more(differences: Sequence[float], span: float) -> tuple[float, float]:
+    """Bonett and Price's interval for a mean: as if of two cases more one had lost and one had won all that can be lost
+    or won. With outcomes of 0 and 1 it is theirs; where no case moved, it is 2.8 ÷ (cases + 2) of the span either way.
+    Without a span there is no telling."""
+    if span <= 0:
+        return math.nan, math.nan
+    n = len(differences) + 2
+    middle = math.fsum(differences) / n
+    square = (math.fsum(d * d for d in differences) + 2 * span * span) / n - middle * middle
+    spread = Z * math.sqrt(max(0.0, square) / n)
+    return max(-span, middle - spread), min(span, middle + spread)
 
 
 def _bootstrap(sums: Sequence[float], sizes: Sequence[int], rng: random.Random) -> tuple[float, float]:
@@ -160,7 +186,7 @@ def _perplexity(
     logp, tokens = (np.array([[side[i] for side in pair] for pair in pairs], float) for i in (0, 1))  # (answers, 2)
     before, after = np.exp(-logp.sum(0) / tokens.sum(0))
     low = high = math.nan
-    if len(pairs) > 1:
+    if len(set(pairs)) > 1 and any(b != a for b, a in pairs):  # all alike says nothing of what others would be
         drawn = (np.exp(-(times @ logp) / (times @ tokens)) for times in _drawn(len(pairs), rng))
         low, high = _percentiles([perplexities[:, 1] - perplexities[:, 0] for perplexities in drawn])
     p = swapped((logp[:, 1] - logp[:, 0]).tolist(), rng) if len(pairs) >= TESTABLE else None
