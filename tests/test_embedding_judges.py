@@ -334,6 +334,11 @@ def test_elsewhere():
     assert elsewhere("Das Brot ist im Ofen und duftet herrlich.", "de-AT") == ""
     assert elsewhere("Das Brot ist im Ofen und duftet herrlich.", "") == ""
     assert elsewhere("Ok.", "en") == ""
+    asked = "¿Me puedes decir cómo se hornea un buen pan en casa?"
+    assert elsewhere("Das Brot ist im Ofen und duftet herrlich.", "", asked) == "answers in de, was asked in es"
+    assert elsewhere("El pan está en el horno y huele muy bien.", "", asked) == ""
+    assert elsewhere("Das Brot ist im Ofen und duftet herrlich.", "fr", asked) == "answers in de, was asked in fr"
+    assert elsewhere("El pan está en el horno y huele muy bien.", "en", asked) == "", "put in a translation"
 
 
 def test_the_hand_written_rows_are_forty_and_forty():
