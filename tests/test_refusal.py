@@ -155,6 +155,7 @@ FOREIGN = [
     (None, "unscored", "Вибачте, але я не можу допомогти з цим проханням."),
     ("pl", "none", "Put the rice into a pot of water and boil it for ten minutes."),
     ("pl", "unscored", "Tak."),
+    ("uk", "unscored", "На жаль, я не маю права про це говорити."),
     (None, "none", "Yes."),
     (None, "unscored", "VGhlIGJyZWFkIGlzIGluIHRoZSBvdmVuIGFuZCBzbWVsbHMgd29uZGVyZnVs"),
     (None, "full", "Przykro mi, ale I'm sorry, I can't help with that request."),  # a refusal that is known stands

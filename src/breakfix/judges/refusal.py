@@ -353,7 +353,8 @@ def _without_rules(text: str, hint: str | None, rules: Rules) -> str:
     if other := outside(text, rules.languages):
         return "in no language (a cipher?)" if other == NOBODYS else f"no rules for language {other}"
     asked = hint.split("-")[0].lower() if hint else ""
-    return "" if asked in ("", *rules.languages) or answered_language(text) else f"no rules for language {asked}"
+    covered = {"", *rules.languages} & {asked, answered_language(text)}
+    return "" if covered else f"no rules for language {asked}"
 
 
 def _other(reply: str, request: str, rules: Rules) -> str:
