@@ -305,9 +305,9 @@ _ALL = (
                 "judges:calibrate",
                 (
                     _arg("labels", metavar="LABELS", help="JSON lines, a sheet (CSV), or the name of a set"),
-                    _arg("--judge", metavar="NAME", help="a judge's name (default: refusal, or the one of a named set)"),
+                    _arg("--judge", metavar="NAME", help="a judge's name (default: refusal, or that of a named set)"),
                     _ASKED,
-                    _arg("-o", "--output", metavar="FILE", type=Path, help="the card to write or add to (default: yours)"),
+                    _arg("-o", "--output", metavar="FILE", type=Path, help="the card to write or add to (yours)"),
                     _arg("--note", metavar="TEXT", default="", help="what a reader of the card has to know"),
                     _JSON,
                 ),

@@ -116,9 +116,9 @@ class HarnessModel(LM):
         settings = [json.dumps(request.args[1], sort_keys=True, default=str) for request in requests]
         times = Counter[tuple[str, str]]()
         keys: list[str] = []
-        for request, options in zip(requests, settings, strict=True):
-            keys.append(digest(["text", request.args[0], options, times[request.args[0], options]]))
-            times[request.args[0], options] += 1
+        for request, told in zip(requests, settings, strict=True):
+            keys.append(digest(["text", request.args[0], told, times[request.args[0], told]]))
+            times[request.args[0], told] += 1
         found = [str(self.known.get(key, "")) for key in keys]
         groups: dict[str, list[int]] = {}
         for place, key in enumerate(keys):

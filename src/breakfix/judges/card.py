@@ -289,8 +289,8 @@ def _wrong(loaded: Any) -> str:
         parts = [(key, value) for key, value in cast("Json", one).items() if key in GROUPS.values()]
         parts += [("weighted", {"": one["weighted"]})] if "weighted" in one else []
         for key, value in parts:
-            each = cast("Json", value) if isinstance(value, dict) else {"?": None}
-            if wrong := next((w for part in each.values() if (w := _lacking(part, FIGURES) or _part(part))), ""):
+            each: list[Any] = [*cast("Json", value).values()] if isinstance(value, dict) else [None]
+            if wrong := next((w for part in each if (w := _lacking(part, FIGURES) or _part(part))), ""):
                 return f"calibration {number}, {key}: {wrong}"
     return ""
 

@@ -282,7 +282,7 @@ def _kind(given: Any) -> str:
     """What was found, in words; of text only short ones are quoted."""
     if isinstance(given, str):
         return f"'{given}'" if len(given) <= 20 else "text"
-    return {dict: "keys and values", list: "a list", type(None): "nothing"}.get(type(given), type(given).__name__)
+    return "nothing" if given is None else "a list" if isinstance(given, list) else "keys and values"
 
 
 def _list(where: str, name: str, given: Any) -> list[dict[str, Any]]:
