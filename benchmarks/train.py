@@ -1,6 +1,6 @@
 """A training step: ours beside stock TRL, in turns in one process, on the same batches, with the losses side by side.
 
-    python benchmarks/train.py [sft|dpo ...] [--model NAME] [--steps 6] [--run RUN] [--precision fp32|bf16] [--quick]
+    python benchmarks/train.py [--only sft|dpo] [--model NAME] [--steps 6] [--run RUN] [--precision fp32|bf16] [--quick]
 
 `stock` is TRL's own trainer as it comes: gradient checkpointing, DPO's reference run at every step. `stock, options` is
 the same class with our options: no checkpointing, DPO's reference run beforehand. All have the same LoRA, rows, batches
@@ -205,7 +205,7 @@ def _tokens(batches: Sequence[Any]) -> tuple[int, int, int]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kinds", nargs="*", default=["sft", "dpo"], choices=["sft", "dpo"])
+    parser.add_argument("--only", choices=["sft", "dpo"])
     parser.add_argument("--model", default="smollm2-135m-instruct")
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--run", type=Path)
@@ -229,7 +229,7 @@ def main() -> None:
         torch.set_num_threads(threads)
         precision = "bf16 autocast" if fit.in_bf16(config.hardware) else "fp32"
         print(f"{args.model if not args.quick else 'tiny'}, {precision}, {threads} threads, in turns")
-        for kind in args.kinds:
+        for kind in [args.only] if args.only else ["sft", "dpo"]:
             measure(kind, config, model, args.run, args.steps, Path(folder))
 
 

@@ -320,7 +320,7 @@ def test_a_second_trainer_takes_the_references_from_disk(tmp_path: Path, monkeyp
     kept = References(tmp_path / "references", ("tiny",))
 
     def columns(references: References | None) -> tuple[list[float], list[float]]:
-        monkeypatch.setattr(fit, "Dpo", lambda **given: trainers.Dpo(**given, references=references))
+        monkeypatch.setattr(fit, "Dpo", lambda **given: trainers.Dpo(**{**given, "references": references}))
         made = trainer("dpo", True, where, tmp_path / "out")
         return made.train_dataset["ref_chosen_logps"][:], made.train_dataset["ref_rejected_logps"][:]
 
@@ -328,3 +328,20 @@ def test_a_second_trainer_takes_the_references_from_disk(tmp_path: Path, monkeyp
     assert first == plain == kept.find(data)
     monkeypatch.setattr(trainers.Dpo, "compute_ref_log_probs", lambda *_: pytest.fail("computed again"))
     assert columns(kept) == first
+
+
+def test_a_fit_keeps_the_references_and_a_repeated_one_trains_the_same(tmp_path: Path) -> None:
+    from breakfix.config import parse
+    from breakfix.train.fit import fit
+
+    where = folder("llama", tmp_path / "model")
+    config = parse({"hardware": {"threads": 1, "precision": "fp32"},
+                    "train": {"alarms": False, "dpo": {"batch": 4, "sft_weight": 0.2}}})  # fmt: skip
+    records = [
+        fit("dpo", config, where, EXAMPLES, tmp_path / name, lambda *_: None, references=tmp_path / "references")
+        for name in ("first", "again")
+    ]
+    assert len(list((tmp_path / "references").iterdir())) == 1
+    assert records[0]["loss"] == records[1]["loss"]
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "again")]
+    assert weights[0] == weights[1]

@@ -31,6 +31,7 @@ from ..config import Config, Hardware
 from ..core import Example
 from ..errors import UserError
 from ..models.hf import cores, load_pretrained
+from ..models.identity import weights_id
 from ..models.precision import probe
 from ..models.render import training_row
 from . import presets
@@ -38,6 +39,7 @@ from .alarms import Alarm, Alarms, Aside, Replies
 from .kto import Kto, balance
 from .launch import gathered, processes, sharded, share
 from .preflight import FIRST, TrainingRefused, check_first_loss, check_rows, check_template
+from .references import References
 from .rows import dpo_rows, kto_rows, sft_rows
 from .trainers import Dpo, Sft
 from .weights import COLUMN, Collate
@@ -62,10 +64,12 @@ def fit(
     *,
     reference: str | Path | None = None,
     before: Mapping[str, Any] | None = None,
+    references: Path | None = None,
 ) -> dict[str, Any]:
     """Train, and save merged weights in `out` (safetensors). Goes on from the last checkpoint in `out`, if any.
 
     `kind`: sft, dpo or kto. `reference`: the model that the latter two keep near; None: the policy as it is now.
+    `references`: a folder where DPO keeps what the reference makes of its pairs, and finds it (references.py).
     `before`: the record of the fit that made the policy, if there was one just before. An alarm (alarms.py) may end it
     early; then `out` has the weights of the last checkpoint before it, or the policy's.
     """
@@ -87,7 +91,8 @@ def fit(
     watch = _Watch(log)
     with warnings.catch_warnings(), presets.settled(model):
         warnings.simplefilter("ignore")
-        trainer = _trainer(kind, config, model, tokenizer, rows, lora, out, reference)
+        known = None if references is None else _references(config, reference or policy, references)
+        trainer = _trainer(kind, config, model, tokenizer, rows, lora, out, reference, known)
         trainer.remove_callback(PrinterCallback)  # prints every log line to stdout
         trainer.add_callback(watch)
         if kind != "sft":
@@ -227,6 +232,7 @@ def _trainer(
     lora: Any,
     out: Path,
     reference: str | Path | None = None,
+    references: References | None = None,
 ) -> Any:
     settings: Any = config.train.sft if kind == "sft" else config.train.dpo
     batch = settings.batch * (2 if kind == "kto" else 1)  # rows; a pair of the config is two of KTO's
@@ -285,7 +291,17 @@ def _trainer(
         loss_type=[dpo.loss, "sft"] if dpo.sft_weight else [dpo.loss],
         loss_weights=[1.0, dpo.sft_weight] if dpo.sft_weight else None,
     )
+    if references is not None:
+        parts["references"] = references
     return _alone(Dpo(model=model, ref_model=anchor, args=args, **parts))
+
+
+def _references(config: Config, reference: str | Path, folder: Path) -> References | None:
+    """None for a model that is known by name only: what it stands for may change."""
+    if not Path(reference).is_dir():
+        return None
+    bf16 = torch.cuda.is_available() or in_bf16(config.hardware)
+    return References(folder, (weights_id(reference), "bf16" if bf16 else "fp32", _version()))
 
 
 def _alone(trainer: Any) -> Any:

@@ -259,6 +259,8 @@ class _Round:
         more: dict[str, Any] = {}
         if step.reference is not None:
             more["reference"] = step.reference
+        if step.kind == "dpo":
+            more["references"] = self.folder.parent / "references"  # of all trainings of the round
         if step.before is not None and "replies" in step.before and step.config.train.launcher != "accelerate":
             more["before"] = {"replies": step.before["replies"]}
         try:
