@@ -264,7 +264,7 @@ def test_a_heavier_kind_is_learnt_better(folder: Path, tmp_path: Path) -> None:
     from breakfix.models.hf import HFModel
 
     def likelihood(name: str, **sft: Any) -> float:
-        given = {"batch": 8, "epochs": 8, "learning_rate": 5e-3, "whole_share": 1, **sft}
+        given = {"batch": 8, "epochs": 30, "learning_rate": 5e-3, "whole_share": 1, **sft}
         train("sft", settings(method="full", sft=given), folder, tmp_path / name, examples=rows)
         model = HFModel.load(tmp_path / name, precision="fp32")
         return model.score([(rows[0].prompt, rows[0].reply)])[0][0]
