@@ -120,8 +120,9 @@ def test_calibrate_makes_a_card_that_is_shown_and_used(here: Path) -> None:
     assert one["command"] == "breakfix judges calibrate labels.jsonl --judge refusal"
     assert Path(made["card"]) == here / "home" / "cards" / "refusal.json"
     shown = json.loads(ok("card", "refusal", "--json"))["calibrations"]
-    assert [(c["labels"], c["from"]) for c in shown][:2] == [("pyrit-refusal", "shipped"), ("labels.jsonl", "yours")]
-    assert {"accuracy", "kappa", "f1", "sensitivity", "specificity", "by_category", "digest"} <= set(shown[1])
+    assert [c["labels"] for c in shown if c["from"] == "yours"] == ["labels.jsonl"] == [shown[-1]["labels"]]
+    assert {c["labels"] for c in shown if c["from"] == "shipped"} == {"pyrit-refusal"}  # of more rows, so before it
+    assert {"accuracy", "kappa", "f1", "sensitivity", "specificity", "by_category", "digest"} <= set(shown[-1])
     out = ok("card", "refusal")
     assert "of the kitchen" in out and "category: tea" in out
     rates = json.loads(ok("rejudge", "runs/demo", "--judge", "refusal", "--json"))["rates"]
