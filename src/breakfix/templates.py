@@ -46,6 +46,7 @@ COMMENTS = {
     "curate.per_hazard": "most rows of a hazard, of each kind; null: no limit, for the mix is balanced anyway",
     "curate.reply_copies": "most rows in which the model says nearly the same; null: no limit",
     "curate.ngram": "words in a row that a training prompt may not share with what is measured",
+    "curate.language_sampling": "languages by their rows to this power: 1 as they are, 0 all alike",
     "curate.wrapped_share": "of the rows of each kind, requests put into formats, frames and attacks of seen families",
     "curate.unclear_share": "of all rows, text that nobody can read, answered by saying so",
     "curate.neighbours": "rows made around each failure: other words, other frames, translations; as many twins",

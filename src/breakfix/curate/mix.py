@@ -18,7 +18,7 @@ from breakfix.curate.base import Prompt
 
 MOST_EXTRA = 0.2  # prescriptions add at most this share to the twins, and to the plain rows
 KIND_OF = {"harmful": "harmful", "twins": "twin", "plain": "plain"}  # the prescription's word → our kind
-Cell = tuple[str, str]  # (hazard, source), or ("", family)
+Cell = tuple[str, str, str]  # (hazard, source, ""), or ("", source, family)
 Boost = Mapping[tuple[str, str], float]  # (hazard, language; "" is any) → rows prescribed
 
 
@@ -71,24 +71,27 @@ def order(
     *,
     used: Collection[str],
     prefer: Collection[str],
+    weight: Mapping[str, float] = {},
+    sampling: float = 1.0,
 ) -> list[Prompt]:
     """All prompts, so ordered that any first part is balanced: always the language, and in it the cell, that is
     furthest behind its weight.
 
-    Languages weigh as much as they have prompts; the cells of a language (each source's part of a hazard, or families
-    where there is no hazard) the square root of theirs, so that neither the rich nor the poor drown; and what is
-    prescribed for a hazard is added to its cells' share of `n`. Within a cell: what was not `used` in earlier rounds
-    comes first, and of that the twins of `prefer` (harmful case ids); else as drawn.
+    Languages weigh as much as they have prompts, to the power of `sampling` (XLM-R's alpha, 1911.02116); in a language
+    its sources the square root of theirs times the source's `weight` (1 where none is given), and in a source its cells
+    (hazards, or families where there is no hazard) the square root of theirs, so that neither the rich nor the poor
+    drown; and what is prescribed for a hazard is added to its cells' share of `n`. Within a cell: what was not `used`
+    in earlier rounds comes first, and of that the twins of `prefer` (harmful case ids); else as drawn.
     """
     cells: dict[str, dict[Cell, list[Prompt]]] = defaultdict(lambda: defaultdict(list))
     for prompt in prompts:
-        hazard = prompt.case.hazard
-        cells[prompt.case.language][hazard, prompt.case.source if hazard else prompt.case.family].append(prompt)
+        case = prompt.case
+        cells[case.language][case.hazard, case.source, "" if case.hazard else case.family].append(prompt)
     for language in sorted(cells):
         for key in sorted(cells[language]):
             rng.shuffle(cells[language][key])
             cells[language][key].sort(key=lambda p: (p.case.id in used, p.case.twin not in prefer), reverse=True)
-    languages, weights = _weights(cells, n, boost)
+    languages, weights = _weights(cells, n, boost, weight, sampling)
     taken, spoken, overall = Counter[tuple[str, Cell]](), Counter[str](), Counter[Cell]()
     found: list[Prompt] = []
     while cells:
@@ -107,16 +110,25 @@ def order(
 
 
 def _weights(
-    cells: Mapping[str, Mapping[Cell, Sequence[Prompt]]], n: int, boost: Boost
+    cells: Mapping[str, Mapping[Cell, Sequence[Prompt]]],
+    n: int,
+    boost: Boost,
+    weight: Mapping[str, float],
+    sampling: float,
 ) -> tuple[dict[str, float], dict[tuple[str, Cell], float]]:
     """(language → weight, cell → weight): the expected rows of each, which is all that their ratios need."""
-    size = {language: sum(map(len, inside.values())) for language, inside in cells.items()}
+    size = {language: sum(map(len, inside.values())) ** sampling for language, inside in cells.items()}
     total, weights = sum(size.values()), dict[tuple[str, Cell], float]()
     for language, inside in cells.items():
-        hazards = Counter(hazard for hazard, _ in inside)
-        roots = {key: math.sqrt(len(inside[key])) for key in inside}
-        for key in inside:
-            share = n * size[language] / total * roots[key] / sum(roots.values())
+        hazards = Counter(key[0] for key in inside)
+        rows, roots = Counter[str](), defaultdict[str, float](float)
+        for key, some in inside.items():
+            rows[key[1]] += len(some)
+            roots[key[1]] += math.sqrt(len(some))
+        sources = {name: math.sqrt(rows[name]) * weight.get(name, 1.0) for name in rows}
+        for key, some in inside.items():
+            of_source = sources[key[1]] / sum(sources.values())
+            share = n * size[language] / total * of_source * math.sqrt(len(some)) / roots[key[1]]
             asked = boost.get((key[0], language), 0) + boost.get((key[0], ""), 0) * size[language] / total
             weights[language, key] = share + asked / hazards[key[0]] if n else 1.0
     languages = {language: sum(weights[language, key] for key in inside) for language, inside in cells.items()}

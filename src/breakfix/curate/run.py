@@ -183,6 +183,7 @@ def _rows(
         for kind in KINDS
     }
     boost, used = mix.prescribed(open_), {e.parents[0] for e in earlier}
+    weight = {source.name: source.weight for source in here.config.curate.sources}
     chosen, short = set[str](), 0
     minted: dict[str, list[Example]] = {}
     for kind in KINDS:
@@ -191,7 +192,10 @@ def _rows(
         n = wanted[kind] - len(replayed[kind]) + (short if kind == "plain" else 0)
         failures = [p for p in left if len(p.parents) > 1][: (n + 1) // 2]
         rest = [p for p in left if len(p.parents) <= 1]
-        ordered = mix.order(rest, n, boost[kind], here.rng(f"order {kind}"), used=used, prefer=chosen)
+        ordered = mix.order(
+            rest, n, boost[kind], here.rng(f"order {kind}"), used=used, prefer=chosen,
+            weight=weight, sampling=here.config.curate.language_sampling,
+        )  # fmt: skip
         minted[kind] = _fill(here, kind, [*failures, *here.wrap(ordered)], n)
         short = n - len(minted[kind])  # plain rows stand in for twins whose replies would not do
         chosen.update(parent for row in minted[kind] for parent in row.parents[:1])
