@@ -201,10 +201,10 @@ def test_the_written_default_reads_back_and_shows_every_setting(tmp_path: Path) 
 
 
 def keys(tree: dict[str, Any], path: str = "") -> set[str]:
-    """Dotted names of all settings, lists taken as values."""
+    """Dotted names of all settings, lists and empty mappings taken as values."""
     found: set[str] = set()
     for name, value in tree.items():
-        found |= keys(value, f"{path}{name}.") if isinstance(value, dict) else {f"{path}{name}"}
+        found |= keys(value, f"{path}{name}.") if isinstance(value, dict) and value else {f"{path}{name}"}
     return found
 
 

@@ -183,7 +183,8 @@ class Sft(Section):
         description="how much the first tokens of a reply that is learnt to its end weigh in the loss",
     )
     row_weight: Mapping[Kind, Annotated[float, Field(gt=0)]] = Field(
-        default_factory=dict, description="how much the rows of a kind weigh in the loss; 1 where not given"
+        default_factory=dict[Kind, float],
+        description="how much the rows of a kind weigh in the loss; 1 where not given",
     )
     warmup_ratio: float = Field(default=0.05, ge=0, lt=1)
 
@@ -226,7 +227,7 @@ class Recipe(Section):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
     blend: float | None = Field(default=None, ge=0, le=2)
-    shares: Mapping[Kind, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict)
+    shares: Mapping[Kind, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict[Kind, float])
     sft: Mapping[str, Any] = Field(default_factory=dict)
     dpo: Mapping[str, Any] = Field(default_factory=dict)
     preference: Literal["dpo", "kto"] | None = None
@@ -239,9 +240,10 @@ class Recipe(Section):
     def _named(cls, given: Any) -> Any:
         """`mean` for {name: mean}, and what the built-in names mean."""
         found: Any = {"name": given} if isinstance(given, str) else given
-        if isinstance(found, Mapping) and len(cast("Mapping[str, Any]", found)) == 1:
-            return {**BUILT_IN.get(str(found.get("name")), {}), **found}
-        return found
+        if not isinstance(found, Mapping):
+            return found
+        said = cast("Mapping[str, Any]", found)
+        return {**BUILT_IN.get(str(said.get("name")), {}), **said} if len(said) == 1 else said
 
     @model_validator(mode="after")
     def _sound(self) -> Recipe:

@@ -65,7 +65,8 @@ def _batch(model: Any, prompts: list[list[int]], shared: int, layers: Sequence[i
     if shared:
         cache = new_cache(model.config, shared + width)
         backbone(input_ids=torch.tensor([prompts[0][:shared]], device=device), past_key_values=cache, use_cache=True)
-        for layer in cache.layers:
+        held: list[Any] = cache.layers
+        for layer in held:
             layer.batch_repeat_interleave(len(prompts))
         positions = torch.arange(shared, shared + width, device=device)[None].expand(len(prompts), -1)
         more = {"past_key_values": cache, "use_cache": True, "position_ids": positions}

@@ -235,7 +235,7 @@ def selections(document: Json) -> Json:
 
 def probe(document: Json) -> Json | None:
     """The yardstick: {said, names, rows: {name, cells}}, the probe's share of each metric and the rounds' beside it."""
-    found = next((one["probe"] for one in document["rounds"] if one["probe"]), None)
+    found = next((one["probe"] for one in document["rounds"] if one.get("probe")), None)
     if found is None:
         return None
     rows = [

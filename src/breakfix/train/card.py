@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -61,7 +61,7 @@ def base_licence(model: str, folder: Path) -> str:
         return known.licence.lower()
     try:
         said = (folder / "README.md").read_text(encoding="utf-8", errors="replace")
-        header = yaml.safe_load(said.split("---")[1]) if said.startswith("---") else {}
+        header: Any = yaml.safe_load(said.split("---")[1]) if said.startswith("---") else {}
         return str(header["license"])
     except (OSError, yaml.YAMLError, IndexError, KeyError, TypeError):
         return "other"
@@ -94,7 +94,8 @@ def _recipe(name: str, record: Mapping[str, Any]) -> str:
     said: dict[str, Any] = {"candidate": name, "changes": record.get("recipe") or "none: the round's own recipe"}
     for kind in ("sft", "dpo", "kto"):
         if kind in record:
-            said[kind] = {k: len(v) if isinstance(v, list) else v for k, v in record[kind].items()}
+            part: Mapping[str, Any] = record[kind]
+            said[kind] = {k: len(cast("list[Any]", v)) if isinstance(v, list) else v for k, v in part.items()}
     return f"```json\n{json.dumps(said, indent=1, default=str, ensure_ascii=False)}\n```"
 
 

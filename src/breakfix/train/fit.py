@@ -3,7 +3,8 @@
 Automatic learning rates are what dev runs on a 135M model found for hundreds of steps (LOG, 2026-11-25). They fall with
 the model's width as was measured for Llama and Qwen ("LoRA Without Regret", Thinking Machines 2025; tinker-cookbook's
 hyperparam_utils): rate ~ (2000 / width) ** 0.781, of Qwen 0.0775. docs/post-training.md compares them with published
-ones, and says why β is the same at every width.
+ones, and says why β is the same at every width (0.1 from 7B to 70B in Tülu 2, 2311.10702). Losses are TRL's: DPO
+(2305.18290), IPO (2310.12036), APO (2408.06266) and others, each with the SFT term.
 """
 # pyright: basic, reportPrivateImportUsage=false
 # (trl, peft and datasets are half untyped and export lazily)
@@ -184,7 +185,13 @@ def _rows(kind: str, config: Config, tokenizer: Any, examples: Sequence[Example]
     sft, dpo = config.train.sft, config.train.dpo
     if kind == "sft":
         return sft_rows(
-            tokenizer, examples, sft.max_length, sft.first_tokens, sft.whole_share, sft.first_weight, sft.row_weight
+            tokenizer,
+            examples,
+            sft.max_length,
+            sft.first_tokens,
+            sft.whole_share,
+            sft.first_weight,
+            {**sft.row_weight},
         )
     if kind == "kto":
         return kto_rows(tokenizer, examples, dpo.max_length, dpo.completion_tokens, config.seed)

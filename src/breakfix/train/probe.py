@@ -63,8 +63,8 @@ def _metric(suite: str, case: Case) -> str:
 def run(config: Config, untouched: Path, examples: Sequence[Example], asked: Mapping[str, Sequence[Case]]) -> Any:
     """The record: {"layer", "layers", "learnt": {"harmful", "benign"}, "penalty", "auc" (cross-validated, on what it
     learnt from), "metrics": {metric: estimate}, "seconds"}, or {"skipped": why}."""
+    from ..models.hf import HFModel
     from ..models.memory import out_of_memory
-    from ..models.open import open_hf
 
     began = time.monotonic()
     sides = {example.kind == "harmful": 0 for example in examples}
@@ -72,8 +72,10 @@ def run(config: Config, untouched: Path, examples: Sequence[Example], asked: Map
         sides[example.kind == "harmful"] += 1
     if len(sides) < 2 or min(sides.values()) < FEWEST or not asked:
         return {"skipped": f"too few rows to learn from: {FEWEST} harmful and benign ones, and a dev suite, are needed"}
+    hardware = config.hardware
     try:
-        found = _probed(open_hf(str(untouched), config), examples, asked)
+        model = HFModel.load(untouched, precision=hardware.precision, threads=hardware.threads)
+        found = _probed(model, examples, asked)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -140,11 +142,11 @@ def _likelihood(x: NDArray[np.float64], harmful: Sequence[bool], folds: NDArray[
     """Mean ln p of what each fold did not learn."""
     import numpy as np
 
-    truth, total = np.array(harmful), 0.0
+    truth, total = np.array(harmful, bool), 0.0
     for fold in range(FOLDS):
         out = folds == fold
         if out.any() and len(set(truth[~out].tolist())) == 2:
-            p = _fit(x[~out], truth[~out].tolist(), l2).probabilities(x[out])
+            p: NDArray[np.float64] = _fit(x[~out], truth[~out].tolist(), l2).probabilities(x[out])
             total += float(np.log(np.where(truth[out], p[:, 0], p[:, 1]) + 1e-12).sum())
     return total
 

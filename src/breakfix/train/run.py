@@ -111,7 +111,7 @@ class _Round:
         if settings.preference == "kto":
             pairs += recipes.unpaired(rows, pairs, settings.dpo.max_pairs)
         if shares is not None and shares.shares:
-            rows = recipes.subset(rows, shares.shares)
+            rows = recipes.subset(rows, {**shares.shares})
         parts: dict[str, Any] = {}
         learnt: dict[str, list[Example]] = {}
         current, before = self.policy, self.policy
