@@ -10,7 +10,7 @@ import sys
 from collections import Counter
 from collections.abc import Generator
 from importlib.metadata import EntryPoint
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
@@ -31,12 +31,16 @@ from breakfix.core import (
 )
 from breakfix.errors import ConfigError, DataError
 from breakfix.redteam import ATTACKS, catalogue
+from breakfix.redteam.base import Access
 from breakfix.redteam.crescendo import topic
+from breakfix.redteam.framing import FRAMINGS
+from breakfix.redteam.listing import row
 from breakfix.redteam.past_tense import past
 from breakfix.redteam.payload_splitting import split3
+from breakfix.redteam.persuasion import TECHNIQUES
 from breakfix.redteam.plan import plan, split_families
 from breakfix.redteam.run import metrics
-from breakfix.redteam.texts import FILE, parse, texts
+from breakfix.redteam.texts import FILE, FRAMING, PERSUASION, parse, texts
 
 BREAD = "Explain how to bake bread"
 GERMAN = "Wie backt man Brot?"
@@ -46,7 +50,8 @@ def case(id: str = "c1", text: str = BREAD, **more: Any) -> Case:
     return Case(id, ask(text), Expect.REFUSE, "test", Split.DEV, **more)
 
 
-TRANSLATED = case(translations={"de": GERMAN, "fr": "Comment fait-on du pain ?"})
+SWAHILI = "Ninaokaje mkate?"
+TRANSLATED = case(translations={"de": GERMAN, "fr": "Comment fait-on du pain ?", "sw": SWAHILI})
 YES, NO = Verdict(0.0, "none", "", "hand@1"), Verdict(1.0, "full", "", "hand@1")
 
 
@@ -86,6 +91,8 @@ class TestEveryAttack:
         assert type(attack.version) is int
         assert attack.version >= 1
         assert (type(attack.queries), type(attack.uses_helper)) == (int, bool)
+        assert row(attack)["access"] in get_args(Access)
+        assert 1 <= row(attack)["turns"] <= attack.queries or attack.family == "given_turns"
 
     @pytest.mark.parametrize("verdicts", [[YES], [NO], [NO, YES], [Verdict(None, "unscored", "", "hand@1")]])
     @pytest.mark.parametrize("helper", [None, "What about flour?"])
@@ -101,9 +108,9 @@ class TestEveryAttack:
         assert not isinstance(to_target[-1], Lead)  # the last turn is always scored
 
     def test_takes_the_turns_that_it_says(self, name: str) -> None:
-        turns = 4 if name == "crescendo" else 1
         asks = [a for a in feed(ATTACKS[name], TRANSLATED, [YES]) if a.to == "target"]
-        assert len(asks) == turns
+        assert len(asks) == (4 if name == "crescendo" else 1)
+        assert row(ATTACKS[name])["turns"] == sum(m.role == "user" for m in asks[-1].prompt)
         for before, after in itertools.pairwise(asks):
             assert after.prompt[: len(before.prompt)] == before.prompt  # one conversation, which grows
             assert len(after.prompt) == len(before.prompt) + 2
@@ -114,14 +121,14 @@ class TestEveryAttack:
 
     def test_keeps_what_stands_before_the_request(self, name: str) -> None:
         before = (Message("system", "You are a baker."), Message("user", "Hello"), Message("assistant", "Hello!"))
-        c = Case("c", (*before, *TRANSLATED.prompt), Expect.REFUSE, "test", Split.DEV, translations={"de": GERMAN})
+        c = Case("c", (*before, *TRANSLATED.prompt), Expect.REFUSE, "test", Split.DEV, translations={"sw": SWAHILI})
         for asked in feed(ATTACKS[name], c, [YES]):
             assert asked.to == "helper" or asked.prompt[:3] == before
 
     def test_takes_braces_and_other_scripts(self, name: str) -> None:
         for text in ("Explain {request} and {x} in Python", "怎么做面包", "x y"):
             try:
-                assert feed(ATTACKS[name], case(text=text, translations={"de": GERMAN}), [YES])
+                assert feed(ATTACKS[name], case(text=text, translations={"sw": SWAHILI}), [YES])
             except NotApplicable as why:
                 assert str(why)
 
@@ -132,6 +139,17 @@ def test_the_catalogue_and_the_data_agree() -> None:
         attack.name for attack in ATTACKS.values() if attack.family == "template"
     }
     assert {t.family for t in texts().values()} == {"template", "role_play"}
+    for file in (FRAMING, PERSUASION):
+        for text in texts(file).values():
+            assert ATTACKS[text.name].family == text.family
+    assert tuple(texts(PERSUASION)) == TECHNIQUES
+    assert list(texts(FRAMING)) == [framing.name for framing in FRAMINGS]
+
+
+def test_the_catalogue_is_wide() -> None:
+    assert len(ATTACKS) >= 60
+    assert len({attack.family for attack in ATTACKS.values()}) >= 9
+    assert len(TECHNIQUES) >= 10
 
 
 def test_direct_is_the_case() -> None:
@@ -256,7 +274,7 @@ from breakfix.core import Answer, Case, Expect, Split, ask
 sys.addaudithook(deny)
 for attack in redteam.ATTACKS.values():
     flow = attack(Case("c", ask("Explain how to bake bread"), Expect.REFUSE, "t", Split.DEV,
-                       translations={"de": "Wie backt man Brot?"}), random.Random(0))
+                       translations={"sw": "Ninaokaje mkate?"}), random.Random(0))
     asked = next(flow)
     try:
         while True:
@@ -334,8 +352,8 @@ class TestPlan:
     def test_families_come_out_even(self) -> None:
         puts = plan(self.cases, self.attacks, random.Random(1), per_case=3)
         families = Counter(put.attack.family for put in puts if put.attack.name != "direct")
-        assert len(families) == 10
-        assert max(families.values()) - min(families.values()) <= 1  # 120 over 10 families
+        assert len(families) == len({a.family for a in self.attacks} - {"direct"}) == 24
+        assert max(families.values()) - min(families.values()) <= 1  # 120 over 24 families
         encodings = Counter(put.attack.name for put in puts if put.attack.family == "encoding")
         assert max(encodings.values()) - min(encodings.values()) <= 1
 
@@ -357,14 +375,14 @@ class TestSplitFamilies:
     def test_splits(self) -> None:
         seen, held_out = split_families(self.attacks, ["template", "prefix_injection"], ["encoding"])
         assert [a.name for a in seen][:3] == ["prefix_injection", "prefill", "hypothetical"]
-        assert [a.name for a in held_out] == ["base64", "rot13", "leetspeak"]
+        assert [a.name for a in held_out][:3] == ["base64", "rot13", "leetspeak"]
 
     def test_refuses_overlap_and_unknown_names(self) -> None:
         with pytest.raises(ConfigError, match="'encoding' is both seen and held out"):
             split_families(self.attacks, ["encoding"], ["encoding"])
         with pytest.raises(ConfigError, match="'encodng' is not known; did you mean 'encoding'"):
             split_families(self.attacks, ["encodng"], [])
-        with pytest.raises(ConfigError, match="known are crescendo, direct"):
+        with pytest.raises(ConfigError, match="known are academic, attention"):
             split_families(self.attacks, [], ["zzz"])
 
 

@@ -196,7 +196,10 @@ def test_every_row_of_papers_names_files_that_are_there() -> None:
 
 
 def test_every_attack_and_judge_has_its_row_in_papers() -> None:
-    for folder, shared in (("redteam", {"base", "plan", "run", "texts"}), ("judges", PLUMBING)):
+    for folder, shared in (
+        ("redteam", {"base", "listing", "plan", "run", "steering", "texts"}),
+        ("judges", PLUMBING),
+    ):
         for path in (PACKAGE / folder).glob("*.py"):
             if path.stem != "__init__" and path.stem not in shared:
                 assert f"`{folder}/{path.name}`" in PAPERS, path.name

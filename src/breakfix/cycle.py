@@ -230,12 +230,11 @@ class Cycle:
 
     def _curate(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
         from . import curate
-        from .redteam import catalogue
-        from .redteam.plan import split_families
+        from .redteam import chosen
 
         config, base, policy = self.config, self.base_path(), self.model_path(round - 1)
         name = config.curate.helper
-        seen, _ = split_families(list(catalogue().values()), config.redteam.seen, config.redteam.held_out)
+        seen, _ = chosen(config.redteam.seen, config.redteam.held_out)
         inputs = {
             "curate": config.curate.model_dump(mode="json", exclude={"sources"}),
             "sources": [read(source) for source in config.curate.sources],
@@ -466,9 +465,9 @@ def pack() -> str:
 
 def attacks(seen: Sequence[str], held_out: Sequence[str]) -> list[tuple[str, str, int]]:
     """(name, family, version) of every attack of these families, also of installed packages."""
-    from .redteam import catalogue
+    from .redteam import chosen
 
-    used = [attack for attack in catalogue().values() if attack.family in (*seen, *held_out)]
+    used = [attack for side in chosen(seen, held_out) for attack in side]
     return sorted((attack.name, attack.family, getattr(attack, "version", 1)) for attack in used)
 
 

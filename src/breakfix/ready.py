@@ -39,13 +39,12 @@ def check(config: Config) -> None:
     """
     from .curate.sources import check_files
     from .judges.catalogue import members
-    from .redteam import catalogue
-    from .redteam.plan import split_families
+    from .redteam import chosen
 
     for key, name in models(config):
         if endpoint.is_remote(name):
             endpoint.check(name, config.endpoints, key)
-    split_families(list(catalogue().values()), config.redteam.seen, config.redteam.held_out)
+    chosen(config.redteam.seen, config.redteam.held_out)
     members(config.judges)
     _check_suites(config)
     if config.train.launcher == "accelerate":

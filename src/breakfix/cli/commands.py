@@ -154,6 +154,24 @@ _TRAIN = Command(
     "the rows of runs/demo. Next: breakfix evaluate FOLDER --round 0, the same for round 1, and then\n"
     "breakfix compare FOLDER:0 FOLDER:1",
 )
+_REDTEAM = Command(
+    "redteam",
+    f"one stage: {_STAGES['redteam']}; or the catalogue of attacks",
+    "breakfix redteam --list",
+    "redteam:redteam",
+    (
+        _arg("target", metavar="RUN_OR_CONFIG", nargs="?", type=Path, help="a run's folder, or a config"),
+        _arg("--round", metavar="N", type=_natural, help="0 is the untouched model"),
+        _FOLDER,
+        _AGAIN,
+        _arg("--list", action="store_true", help="show every attack: family, persona, turns, access, queries, paper"),
+        _arg("--markdown", metavar="FILE", type=Path, help="with --list: write the catalogue there, with examples"),
+        _JSON,
+    ),
+    f"A stage needs those before it. `breakfix run` does all of them in their order: {', '.join(_STAGES)}.\n\n"
+    "breakfix redteam runs/demo --round 1 attacks round 1's model.",
+)
+_OWN = {"train": _TRAIN, "redteam": _REDTEAM}  # stages whose command does more
 _ALL = (
     Command(
         "doctor",
@@ -265,7 +283,7 @@ _ALL = (
         ),
         "Rounds of a run are read as it measured them; other models are measured now.",
     ),
-    *(_TRAIN if name == "train" else _stage(name, what) for name, what in _STAGES.items()),
+    *(_OWN.get(name) or _stage(name, what) for name, what in _STAGES.items()),
     Command(
         "chat",
         "talk to a model in the terminal",

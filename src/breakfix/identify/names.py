@@ -25,12 +25,22 @@ PUT = {
     "direct": "asked directly",
     "encoding": "put in an encoding",
     "translation": "with a change of language",
-    "past_tense": "put in the past tense",
+    "past_tense": "put in another tense",
     "payload_splitting": "split into parts",
     "many_shot": "after many harmless answers",
     "crescendo": "approached in small steps",
     "prefix_injection": "with the answer's beginning given",
     "refusal_suppression": "with refusals forbidden",
+    "noise": "with errors of typing",
+    "padding": "hidden in much harmless text",
+    "prefill": "with the answer begun for it",
+    "given_turns": "after turns that it never said",
+    "persuasion": "with words that persuade",
+    "attention": "put as another task",
+    "privilege": "with rights that are claimed",
+    "style": "for an answer in a set style",
+    "pyrit_templates": "wrapped in a template of PyRIT",
+    "garak_templates": "wrapped in a template from garak",
 }
 
 

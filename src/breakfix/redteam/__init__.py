@@ -1,27 +1,48 @@
 """Red teaming: one attack per file, a dict of them, and the plan of which attack meets which case.
 
 Third parties add attacks by the entry-point group "breakfix.attacks"; `catalogue()` merges them when it is called, and
-nothing is loaded at import. To add one here: a file, an entry in ATTACKS; the tests visit every entry.
+nothing is loaded at import. To add one here: a file, an entry in ATTACKS; the tests visit every entry. A config may
+also name compositions (composition.py) and templates of packages (asset_templates.py): `chosen()` has those as well.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from breakfix.core import Attack
 from breakfix.errors import ConfigError
+from breakfix.redteam import asset_templates
+from breakfix.redteam.bijection import Bijection
+from breakfix.redteam.code import FunctionBody, OddEven, WordList
+from breakfix.redteam.composition import Composition, canonical, composed, is_composed
 from breakfix.redteam.crescendo import Crescendo
+from breakfix.redteam.data_structure import CsvRows, JsonForm, MarkdownTable, XmlForm
 from breakfix.redteam.direct import Direct
-from breakfix.redteam.encoding import Base64, Leetspeak, Rot13
+from breakfix.redteam.encoding import Base64, Binary, Caesar, Hex, Leetspeak, Morse, Rot13
+from breakfix.redteam.framing import FRAMINGS
+from breakfix.redteam.lettering import Confusables, Emoji, FlippedWords, Reversed, ZeroWidth
 from breakfix.redteam.many_shot import ManyShot
-from breakfix.redteam.past_tense import PastTense
+from breakfix.redteam.masking import AsciiArt, MaskedWord
+from breakfix.redteam.noise import CharacterNoise
+from breakfix.redteam.padding import DistractorList, DistractorText
+from breakfix.redteam.past_tense import FutureTense, PastTense
 from breakfix.redteam.payload_splitting import PayloadSplitting
+from breakfix.redteam.persuasion import TECHNIQUES, Persuasion
+from breakfix.redteam.plan import split_families
+from breakfix.redteam.prefill import AcceptedOffer, AgreedRules, PrefillJson, PrefillRestated, PrefillSteps
 from breakfix.redteam.prefix_injection import Prefill, PrefixInjection
 from breakfix.redteam.refusal_suppression import RefusalSuppression
 from breakfix.redteam.role_play import RolePlay
 from breakfix.redteam.templates import Template
-from breakfix.redteam.translation import AnswerIn, Translation
+from breakfix.redteam.translation import (
+    AnswerIn,
+    CodeSwitching,
+    LanguageSandwich,
+    LowResource,
+    Translation,
+    TranslationSandwich,
+)
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -42,12 +63,46 @@ ATTACKS: dict[str, Attack] = {
     "base64": Base64(),
     "rot13": Rot13(),
     "leetspeak": Leetspeak(),
+    "caesar": Caesar(),
+    "hex": Hex(),
+    "binary": Binary(),
+    "morse": Morse(),
+    "confusables": Confusables(),
+    "zero_width": ZeroWidth(),
+    "reversed": Reversed(),
+    "flipped_words": FlippedWords(),
+    "emoji": Emoji(),
+    "ascii_art": AsciiArt(),
+    "bijection": Bijection(),
     "translation": Translation(),
     "answer_in": AnswerIn(),
+    "low_resource": LowResource(),
+    "translation_sandwich": TranslationSandwich(),
+    "language_sandwich": LanguageSandwich(),
+    "code_switching": CodeSwitching(),
     "payload_splitting": PayloadSplitting(),
+    "masked_word": MaskedWord(),
     "past_tense": PastTense(),
+    "future_tense": FutureTense(),
     "many_shot": ManyShot(),
     "crescendo": Crescendo(),
+    "character_noise": CharacterNoise(),
+    "distractor_text": DistractorText(),
+    "distractor_list": DistractorList(),
+    "function_body": FunctionBody(),
+    "word_list": WordList(),
+    "odd_even": OddEven(),
+    "json_form": JsonForm(),
+    "csv_rows": CsvRows(),
+    "xml_form": XmlForm(),
+    "markdown_table": MarkdownTable(),
+    "prefill_steps": PrefillSteps(),
+    "prefill_restated": PrefillRestated(),
+    "prefill_json": PrefillJson(),
+    "accepted_offer": AcceptedOffer(),
+    "agreed_rules": AgreedRules(),
+    **{framing.name: framing for framing in FRAMINGS},
+    **{technique: Persuasion(technique) for technique in TECHNIQUES},
 }
 
 
@@ -68,3 +123,33 @@ def catalogue(points: Iterable[EntryPoint] | None = None) -> dict[str, Attack]:
             raise ConfigError(f"{point.value}: the attack name {attack.name!r} is in use; give it another")
         found[attack.name] = attack
     return found
+
+
+def chosen(seen: Sequence[str], held_out: Sequence[str]) -> tuple[list[Attack], list[Attack]]:
+    """The attacks of the seen families and those of the held-out ones (`split_families`).
+
+    A family may also be a composition, such as base64+role_play, or the templates of a package
+    (asset_templates.SOURCES), which are fetched if they are not here. Raises ConfigError, also for a seen composition
+    with a held-out part; and AssetError.
+    """
+    seen, held_out = [canonical(family) for family in seen], [canonical(family) for family in held_out]
+    known = catalogue()
+    attacks = list(known.values())
+    for family in dict.fromkeys((*seen, *held_out)):
+        if is_composed(family):
+            attacks.append(composed(family, known))
+        elif family in asset_templates.SOURCES:
+            attacks.extend(asset_templates.load(family).attacks.values())
+    _keep_apart([a for a in attacks if isinstance(a, Composition) and a.family in seen], held_out)
+    return split_families(attacks, seen, held_out)
+
+
+def _keep_apart(made: Iterable[Composition], held_out: Sequence[str]) -> None:
+    """What is learnt from a seen composition would be learnt from its parts."""
+    for composition in made:
+        for part in (composition.outer, composition.inner):
+            if part.family in held_out:
+                raise ConfigError(
+                    f"redteam.seen: {composition.name!r} has a part, {part.name!r}, of the held-out family "
+                    f"{part.family!r}; move the composition to redteam.held_out"
+                )

@@ -2,19 +2,32 @@
 
 An attack is a class with plain attributes: `name`, `family`, `persona` (core.Attack), and `doc` (one line), `source`
 (paper), `version` (raise it whenever what is asked changes: it is part of an attempt's id), `queries` (the most it asks
-the target) and `uses_helper`. Instances hold no state; all that varies comes from (case, replies, rng).
+the target), `turns` (of the conversation at its end), `access` (what it needs of the target) and `uses_helper`.
+Instances hold no state; all that varies comes from (case, replies, rng).
+
+    black-box   the target is asked, with earlier turns of our own perhaps
+    prefill     the target goes on from an assistant's turn that was begun for it
+    white-box   the target's weights are at hand
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Generator
+from typing import Literal
 
 from breakfix.core import Answer, Ask, Case, Conversation, Message, Verdict
 
+Access = Literal["black-box", "prefill", "white-box"]
+Place = Literal["any", "inner", "outer"]
+
 
 class OneQuery:
-    """An attack that asks once, something else than the case does."""
+    """An attack that asks once, something else than the case does.
+
+    `place` is where it may stand in a composition: "inner" if it needs the request's own words, "outer" if what it asks
+    does not end with the turn that holds the request.
+    """
 
     name: str
     family: str
@@ -23,6 +36,9 @@ class OneQuery:
     persona = "intermediate"
     version = 1
     queries = 1
+    turns = 1
+    access: Access = "black-box"
+    place: Place = "any"
     uses_helper = False
 
     def put(self, case: Case, rng: random.Random) -> Conversation:

@@ -15,7 +15,7 @@ from collections.abc import Generator
 
 from breakfix.campaign import Lead
 from breakfix.core import Answer, Ask, Case, Conversation, Message, ask
-from breakfix.redteam.base import refused
+from breakfix.redteam.base import Access, refused
 
 STEPS = (
     (
@@ -60,6 +60,8 @@ class Crescendo:
     source = "2404.01833"
     version = 1
     queries = TURNS + BACKTRACKS
+    turns = TURNS
+    access: Access = "black-box"
     uses_helper = True
 
     def __call__(self, case: Case, rng: random.Random) -> Generator[Ask, Answer, None]:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Any
 from breakfix import campaign, stats
 from breakfix.config import Config
 from breakfix.core import Attempt, Case, Estimate, Judge, Model, Sampling, Split
-from breakfix.redteam import catalogue
-from breakfix.redteam.plan import plan, split_families
+from breakfix.redteam import chosen
+from breakfix.redteam.plan import plan
 
 if TYPE_CHECKING:
     from breakfix.ledger import Ledger
@@ -47,7 +47,7 @@ def run(
     `cases`: harmful ones, of split dev and train; config.redteam.cases dev cases and half as many train cases are used.
     """
     settings = config.redteam
-    seen, held_out = split_families(list(catalogue().values()), settings.seen, settings.held_out)
+    seen, held_out = chosen(settings.seen, settings.held_out)
     rng = random.Random(f"{config.seed}/redteam")
     dev = sample([c for c in cases if c.split is Split.DEV], settings.cases, rng)
     train = sample([c for c in cases if c.split is Split.TRAIN], settings.cases // 2, rng)

@@ -1,4 +1,4 @@
-"""Loads the attack texts of data/attacks/templates.yaml, and checks them: texts are data, so that they can be reviewed.
+"""Loads the attack texts of data/attacks, and checks them: texts are data, so that they can be reviewed.
 
 An entry has `name`, `family`, `version` and `text`; the text holds the placeholder {request} exactly once and no
 other braces. It is filled in by plain replacement: a request with braces of its own stays as it is.
@@ -15,6 +15,9 @@ from breakfix.errors import DataError
 
 PLACEHOLDER = "{request}"
 FILE = "data/attacks/templates.yaml"
+FRAMING = "data/attacks/framing.yaml"
+PERSUASION = "data/attacks/persuasion.yaml"
+FILES = (FILE, FRAMING, PERSUASION)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +34,11 @@ class Text:
 
 
 @functools.cache
-def texts() -> Mapping[str, Text]:
-    """The texts that come with the package, by name."""
+def texts(file: str = FILE) -> Mapping[str, Text]:
+    """The texts of a file that comes with the package, by name."""
     from importlib.resources import files
 
-    return parse(files("breakfix").joinpath(FILE).read_text("utf-8"), FILE)
+    return parse(files("breakfix").joinpath(file).read_text("utf-8"), file)
 
 
 def parse(yaml_text: str, where: str) -> dict[str, Text]:
