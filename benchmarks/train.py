@@ -82,6 +82,8 @@ class Peer:
         for group in t.optimizer.param_groups:
             group["lr"] = 1e-4
         t.model_wrapped, t.optimizer = t.accelerator.prepare(t.model, t.optimizer)
+        if t.args.gradient_checkpointing:  # as Trainer.train does
+            t.model.gradient_checkpointing_enable(t.args.gradient_checkpointing_kwargs)
         self.seconds: list[float] = []
         self.cpu: list[float] = []
         self.losses: list[float] = []

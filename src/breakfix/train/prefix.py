@@ -114,7 +114,8 @@ def _attend(
     module: Any, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, mask: Any, *, tree: Tree, **kwargs: Any
 ) -> tuple[torch.Tensor, None]:
     """transformers' own attention, row by row: causal, without a mask."""
-    rows, _ = sdpa_attention_forward(module, *(tree.to_rows(x) for x in (query, key, value)), None, **kwargs)
+    q, k, v = tree.to_rows(query), tree.to_rows(key), tree.to_rows(value)
+    rows, _ = sdpa_attention_forward(module, q, k, v, None, **kwargs)
     return tree.to_nodes(rows), None
 
 
