@@ -172,6 +172,25 @@ def test_replies_raise_alarms(kind: str, before: Any, now: Any, said: list[str])
     assert alarms.record()["replies"]["tokens"] == now[2]
 
 
+def test_an_interrupted_training_goes_on_from_what_it_had_seen(tmp_path: Path) -> None:
+    from breakfix.train.alarms import Replies
+
+    def state(step: int) -> Any:
+        return SimpleNamespace(global_step=step, max_steps=30)
+
+    first, _ = watched("sft", aside=Answers(Replies(0.0, 0.0, 12), Replies(0.5, 0.6, 11)), folder=tmp_path)
+    control = SimpleNamespace()
+    first.on_train_begin(None, state(0), control)
+    first.on_step_end(None, state(10), control)
+    first._raise("distance", 25.0, 20.0, state(15), control)
+    again, told = watched("sft", aside=Answers(Replies(0.5, 0.4, 5)), folder=tmp_path)
+    again.on_train_begin(None, state(12), control)
+    assert (again.before, again.replies) == (Replies(0.0, 0.0, 12), Replies(0.5, 0.6, 11))
+    assert [alarm.name for alarm in again.raised] == ["coward"], "what came after step 12 will be seen again"
+    again.on_step_end(None, state(20), control)
+    assert told.alarms() == ["length"]
+
+
 def test_few_looks_are_taken() -> None:
     from breakfix.train.alarms import moments
 

@@ -139,8 +139,15 @@ POINTS: tuple[tuple[Any, ...], ...] = (
     (1, "train", *END, 1),  # SFT is done and not marked
     (1, "train", "breakfix.train.fit:_Watch", "on_step_end", "after", 14),
     (1, "train", "shutil", "copytree", "after", 1),
-    (1, "train", "breakfix.train.run", "_tidy", "before", 1),  # the model is published, what it was made in lies there
-    (1, "train", "breakfix.train.run", "_tidy", "after", 1),  # all is done, and the stage is not marked
+    (
+        1,
+        "train",
+        "breakfix.train.run:_Round",
+        "tidy",
+        "before",
+        1,
+    ),  # the model is published, what it was made in lies there
+    (1, "train", "breakfix.train.run:_Round", "tidy", "after", 1),  # all is done, and the stage is not marked
     (1, "evaluate", LEDGER, "add_attempts", "after", 1),
     (1, "redteam", LEDGER, "add_attempts", "before", 2),
     (1, "identify", *END, 1),

@@ -18,11 +18,15 @@ checkpoint before it is what goes on.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -36,6 +40,7 @@ from ..models.render import prompt_ids, stop_ids
 PROMPTS = 16  # harmful, and as many benign (half of them twins)
 TOKENS = 12  # of a reply: enough to see whether it refuses
 Log = Callable[[int, int, dict[str, float]], None]
+KEPT = "alarms.json"  # in a training's folder, beside its checkpoints: what was seen so far
 PREFIX = "alarm/"  # of the figure by which an alarm is told
 
 
@@ -168,7 +173,8 @@ def moments(kind: str, steps: int) -> set[int]:
 
 class Alarms(TrainerCallback):
     """Watches one training. `before`: what the model replied when it began (None: asked then, if this is SFT); `start`:
-    by how much the replies to imitate were likelier than for the reference, in nats (None: as in the first log).
+    by how much the replies to imitate were likelier than for the reference, in nats (None: as in the first log);
+    `folder`: where a training that was interrupted finds what it had seen.
 
     `raised`: the alarms, each name once; `stopped`: the one that ended the training; `replies`: the last ones.
     """
@@ -184,17 +190,21 @@ class Alarms(TrainerCallback):
         start: float | None = 0.0,
         stop: bool = False,
         limits: Limits | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.kind, self.log, self.beta, self.aside = kind, log, beta, aside
         self.before, self.stop, self.limits = before, stop, limits or Limits()
         self.raised: list[Alarm] = []
         self.stopped: Alarm | None = None
         self.replies = before
-        self._start = start
+        self._start, self._file = start, None if folder is None else folder / KEPT
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
+        if state.global_step > 0:
+            self._recall(state.global_step)
         if self.aside is not None and self.before is None and self.kind == "sft" and state.global_step == 0:
             self.before = self._ask(state, model)
+            self._keep()
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         if self.aside is None or state.global_step not in moments(self.kind, state.max_steps):
@@ -217,7 +227,9 @@ class Alarms(TrainerCallback):
         if "rewards/chosen" not in found or "rewards/rejected" not in found:
             return
         chosen, rejected = (float(found[f"rewards/{side}"]) / self.beta for side in ("chosen", "rejected"))
-        self._start = chosen if self._start is None else self._start
+        if self._start is None:
+            self._start = chosen
+            self._keep()
         if self._start - chosen > self.limits.chosen:
             self._raise("chosen", self._start - chosen, self.limits.chosen, state, control)
         far = (abs(chosen) + abs(rejected)) / 2
@@ -228,13 +240,36 @@ class Alarms(TrainerCallback):
         assert self.aside is not None
         self.replies = self.aside.ask(model)
         self.log(state.global_step, state.max_steps, self.replies.figures())
+        self._keep()
         return self.replies
+
+    def _keep(self) -> None:
+        if self._file is None:
+            return
+        seen = {
+            "before": dataclasses.asdict(self.before) if self.before else None,
+            "replies": dataclasses.asdict(self.replies) if self.replies else None,
+            "start": self._start,
+            "raised": [dataclasses.asdict(alarm) for alarm in self.raised],
+        }
+        work = self._file.with_suffix(".new")
+        work.write_text(json.dumps(seen))
+        work.replace(self._file)
+
+    def _recall(self, step: int) -> None:
+        """What was seen up to the step from which training goes on; what came after it will be seen again."""
+        with suppress(OSError, ValueError, KeyError, TypeError):
+            seen = json.loads(self._file.read_text()) if self._file is not None else {}
+            before, replies = (Replies(**seen[name]) if seen[name] else None for name in ("before", "replies"))
+            raised = [alarm for row in seen["raised"] if (alarm := Alarm(**row)).step <= step]
+            self.before, self.replies, self._start, self.raised = before, replies, seen["start"], raised
 
     def _raise(self, name: str, value: float, limit: float, state: Any, control: Any) -> None:
         if any(alarm.name == name for alarm in self.raised):
             return
         alarm = Alarm(name, state.global_step, value, limit)
         self.raised.append(alarm)
+        self._keep()
         self.log(alarm.step, state.max_steps, {PREFIX + name: value, "limit": limit})
         if (self.stop or name == "loss") and self.stopped is None:
             self.stopped = alarm

@@ -21,7 +21,7 @@ from typing import Any
 from ..errors import UserError
 
 WEIGHTS = "*.safetensors"
-NOT_KEPT = ("checkpoint-*", "*.bin", "*.pt", "*.pth")  # of a trainer's folder
+NOT_KEPT = ("checkpoint-*", "alarms.json", "*.bin", "*.pt", "*.pth")  # of a trainer's folder
 
 
 def blend(before: Path, after: Path, alpha: float, out: Path) -> None:

@@ -98,7 +98,7 @@ def fit(
         trainer.add_callback(watch)
         if kind != "sft":
             preflight["first_loss"] = _first_loss(kind, config, trainer, reference)
-        alarms = _alarms(kind, config, tokenizer, examples, log, before, reference)
+        alarms = _alarms(kind, config, tokenizer, examples, log, before, reference, out)
         if alarms is not None:
             trainer.add_callback(alarms)
         began = time.monotonic()
@@ -136,6 +136,7 @@ def _alarms(
     log: Log,
     before: Mapping[str, Any] | None,
     reference: str | Path | None,
+    out: Path,
 ) -> Alarms | None:
     if not config.train.alarms:
         return None
@@ -148,6 +149,7 @@ def _alarms(
         before=Replies.of(before or {}),
         start=0.0 if reference is None else None,
         stop=config.train.stop_on_alarm,
+        folder=out if int(os.environ.get("RANK", "0")) == 0 else None,
     )
 
 
