@@ -1,7 +1,8 @@
 """How well harmful rows and their twins match: can a classifier that does not read for meaning tell them apart?
 
     form    sees length, punctuation, function words, the two opening words and the language, no matter of content.
-            0.5 is the aim: then a model can't learn "How do I …?" as the sign of harm;
+            0.5 is the aim: then a model can't learn "How do I …?" as the sign of harm
+            (Gururangan et al. 2018, 1803.02324, on artifacts that let a classifier of half the input succeed);
     words   sees which words stand there. It tells them apart, as it should: some words are harmful. Reported as it is.
 
 Both are ridge regressions on the labels, scored on rows that they have not seen: a family (a filler pair, a topic)
