@@ -190,9 +190,7 @@ def main() -> None:
         return
     found: list[dict[str, Any]] = []
     print("CPU seconds of one core, without the making of the rows; elapsed with it, and with whatever else ran here")
-    print(
-        "| rows | walls | indexed in, s | rows in, s | µs a row | clock, s | MiB | exact | near | on walls | kept |"
-    )
+    print("| rows | walls | indexed in, s | rows in, s | µs a row | clock, s | MiB | exact | near | on walls | kept |")
     print("|---|---|---|---|---|---|---|---|---|---|---|")
     for n in arguments.sizes:
         command = [sys.executable, __file__, "--one", str(n)]

@@ -57,7 +57,7 @@ COMMENTS = {
     "curate.embedding": "such as 0.93: drop prompts that mean what is measured, in other words; null: not looked for",
     "curate.check_language": "drop prompts that are surely in another language than they say",
     "curate.personal_data": "drop | mask | keep: e-mail, phone, card, IBAN, IP, US social security numbers",
-    "curate.quality": "least score of form (0 to 1) of a harmless row's given reply, and of what is replayed; null: any",
+    "curate.quality": "least score of form (0 to 1) of a harmless row's given reply, and of replayed rows; null: any",
     "curate.label_errors": "off | report | drop: harmful rows that look harmless among the others, and the reverse",
     "curate.allow_unknown_licence": "true: learn from rows whose licence is not known, too",
     "train": "Supervised fine-tuning, then preference optimisation.",
