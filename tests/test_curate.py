@@ -210,7 +210,7 @@ def test_a_limit_draws_by_the_seed(jsonl: Path) -> None:
 
 
 def test_unknown_sources_and_missing_files(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'startr' is not known; did you mean 'starter'. expected starter, frames"):
+    with pytest.raises(ConfigError, match=r"'startr' is not known; did you mean 'starter'. expected starter, frames"):
         read(Source(name="startr"))
     with pytest.raises(ConfigError, match="'startr' is not known"):
         check_files([Source(name="starter"), Source(name="startr")])

@@ -23,8 +23,8 @@ LONG = ["phi3-128k", "phi3.5-moe", "phi4-mini"]
 SLIDING = [name for name in NAMES if tiny.FAMILIES[name].settings.get("sliding_window") == 40]
 PREAMBLE = "You are asked about bread. "
 EXAMPLES = [
-    Example(ask(f"{PREAMBLE}Tell me step {i} of baking {'please ' * (i % 4)}"), "Mix flour. " * (i % 3) + "Bake.", "test",
-            "Apache-2.0", "a test", "plain", rejected="No. " * (i % 2) + "No.")
+    Example(ask(f"{PREAMBLE}Tell me step {i} of baking {'please ' * (i % 4)}"), "Mix flour. " * (i % 3) + "Bake.",
+            "test", "Apache-2.0", "a test", "plain", rejected="No. " * (i % 2) + "No.")
     for i in range(8)
 ]  # fmt: skip
 PROMPTS = [

@@ -255,7 +255,7 @@ class Cycle:
             return curate.run(
                 config, self.ledger, self.model(base), self.judge, round=round, walls=self.walls(),
                 not_checked=self._no_walls, attacks=seen, policy=lambda: self.model(policy),
-                helper=(lambda: self._load(place(name))) if name else None, progress=self.progress,
+                helper=(lambda: self._load(place(name or ""))) if name else None, progress=self.progress,
             )  # fmt: skip
 
         return inputs, make

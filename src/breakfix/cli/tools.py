@@ -119,7 +119,8 @@ def _endpoints(what: str | None) -> Iterator[Row]:
 
             from breakfix.train import presets
 
-            found = AutoConfig.from_pretrained(str(folder), trust_remote_code=False)
+            auto: Any = AutoConfig
+            found: Any = auto.from_pretrained(str(folder), trust_remote_code=False)
             yield checks.family(key, name, presets.facts(found))
 
 

@@ -104,7 +104,7 @@ def parts(cache: DynamicCache, config: PreTrainedConfig, all: int, rows: slice, 
 def new_cache(config: PreTrainedConfig, room: int) -> DynamicCache:
     """A cache for at most `room` positions."""
     cache = DynamicCache(config=config)
-    chunked = "chunked_attention" in (getattr(config.get_text_config(), "layer_types", None) or ())
+    chunked = "chunked_attention" in (getattr(config.get_text_config(), "layer_types", None) or ())  # pyright: ignore
     plain = (DynamicLayer,) if chunked else (DynamicLayer, DynamicSlidingWindowLayer)
     cache.layers = [Slab(room) if type(layer) in plain else layer for layer in cache.layers]
     return cache
@@ -131,7 +131,7 @@ def turn(config: PreTrainedConfig) -> int | None:
     It goes by the longest row of a forward pass. Keys that were cached below that length are wrong above it, and a
     short row is another row in the company of a long one: what is longer is therefore run alone, without a cache.
     """
-    rope = getattr(config.get_text_config(), "rope_parameters", None) or {}
+    rope: Any = getattr(config.get_text_config(), "rope_parameters", None) or {}  # pyright: ignore
     return rope.get("original_max_position_embeddings") if rope.get("rope_type") == "longrope" else None
 
 

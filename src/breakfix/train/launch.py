@@ -208,7 +208,8 @@ def main(job: Path) -> int:
     log = _Told(folder / EVENTS) if rank == 0 else _untold
     # where the first process writes the reference's figures of DPO, which TRL lets the others read; else a folder each
     fingerprint._TEMP_DIR_FOR_TEMP_CACHE_FILES = SimpleNamespace(name=str(folder))  # pyright: ignore
-    out, more = Path(given["out"]), {name: Path(path) for name, path in given["more"].items()}
+    more: dict[str, Any] = {name: Path(path) for name, path in given["more"].items()}
+    out = Path(given["out"])
     try:
         with room(out):
             record = fit(given["kind"], config, Path(given["policy"]), examples, out, log, **more)
