@@ -92,19 +92,27 @@ def test_again_it_trains_nothing_and_the_run_can_be_measured_and_compared(here: 
 
 
 def test_own_replies_are_asked_of_the_other_model(here: Path) -> None:
+    """Of the rows whose reply was the first model's own, also of those in a frame; replies of the data stay."""
+    rows = [json.loads(line) for line in (here / "rows.jsonl").read_text().splitlines()]
+    bare = [row if row["kind"] == "harmful" else {k: v for k, v in row.items() if k != "reply"} for row in rows]
+    (here / "bare.jsonl").write_text("".join(json.dumps(row) + "\n" for row in bare))
+    tiny.save(here / "first-talker", seed=1, says="Bake it well and be glad.")
     tiny.save(here / "talker", seed=2, says="Take a lamp and be glad.")
-    out, _ = ok("train", "--data", "runs/first", "--model", "talker", "-o", "runs/own", "--own-replies", "--json")
-    applied = json.loads(out)["applied"]
-    with Ledger.open(Path("runs/first"), write=False) as first, Ledger.open(Path("runs/own"), write=False) as second:
-        before = {row.id for row in first.examples(round=1, dataset="sft")}
+    settings = json.loads((here / "tiny.yaml").read_text())
+    settings |= {"name": "said", "model": "first-talker"}
+    settings["curate"] |= {"sources": [{"name": "rows", "path": "bare.jsonl"}], "reply_tokens": 32}
+    (here / "said.yaml").write_text(json.dumps(settings))
+    for words in (("evaluate", "--round", "0"), ("redteam", "--round", "0"), ("identify", "--round", "0"),
+                  ("curate", "--round", "1")):  # fmt: skip
+        ok(words[0], "said.yaml", *words[1:])
+    out, _ = ok("train", "--data", "runs/said", "--model", "talker", "-o", "runs/own", "--own-replies", "--json")
+    counts = json.loads(out)["applied"]["own_replies"]
+    with Ledger.open(Path("runs/own"), write=False) as second:
         after = list(second.examples(round=1, dataset="sft"))
         asked = list(second.attempts(round=1, stage="curate"))
-    assert len(before) == len(after)
-    counts = applied["own_replies"]
     assert counts["remade"] + counts["kept"] == len(asked)
     anew = [row for row in after if row.why.endswith("the reply is the trained model's own")]
-    assert counts["remade"] > 0 and {row.reply for row in anew} == {"Take a l"}  # curate.reply_tokens is 8
-    assert {row.id for row in after if row not in anew} <= before
+    assert counts["remade"] > 0 and {row.reply for row in anew} == {"Take a lamp and be glad."}
 
 
 class TestBadInput:
@@ -139,7 +147,7 @@ class TestBadInput:
         assert wrong("train", "--data", "runs/first", "--model", remote) == (
             f"--model: {remote} is remote, and a remote model can't be trained; name one that is here"
         )
-        assert wrong("train", "--data", "runs/first", "--model", "nix").startswith("nix: ")
+        assert wrong("train", "--data", "runs/first", "--model", "nix").startswith("'nix': no such path")
         tokenizer = tiny.tokenizer()
         tokenizer.chat_template = None
         tiny.model().save_pretrained(here / "base")

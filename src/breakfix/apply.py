@@ -71,7 +71,7 @@ def read(run: Path, round: int | None, base: str) -> Data:
             if attempt.error is None
         }
         benign = [row for some in rows.values() for row in some if row.kind in BENIGN and row.parents]
-        own = frozenset(row.id for row in benign if (row.parents[0], row.reply) in said)
+        own = frozenset(row.id for row in benign if any((id, row.reply) in said for id in row.parents))
         named = {parent for some in rows.values() for row in some for parent in row.parents}
         cases = [case for id in sorted(named) if (case := ledger.case(id)) is not None]
     return Data(run, at, rows, record, base, own, cases)
