@@ -115,7 +115,7 @@ def test_rows_on_both_sides_of_a_long_rope(name: str, folders: dict[str, Path]) 
 
     model, (plain, tokenizer) = load(folders[name]), plainly(folders[name])
     assert turn(plain.config) == tiny.LONG_FROM
-    prompts = [ask(PREAMBLE + "x" * n) for n in (10, 40, 190, 260)]
+    prompts = [ask(PREAMBLE + "x" * n) for n in (10, 40, 210, 280)]
     lengths = [len(prompt_ids(tokenizer, prompt)) for prompt in prompts]
     assert lengths[1] < lengths[2] < tiny.LONG_FROM < lengths[2] + 24 < lengths[3]
     replies = dict(model.generate(prompts, Sampling(max_new_tokens=24)))

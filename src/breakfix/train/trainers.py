@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -127,6 +128,10 @@ class Dpo(DPOTrainer):
             return super().compute_loss(model, *args, **kwargs)
 
     def _precompute_ref_logps(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        if self.accelerator.num_processes > 1:  # rows in memory have a name of their own in each process
+            folder = Path(self.args.output_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            dataset._get_cache_file_path = lambda fingerprint: str(folder / f"references-{fingerprint}.arrow")
         if self.references is None:
             return super()._precompute_ref_logps(dataset, *args, **kwargs)
         rows = list(dataset)
