@@ -129,7 +129,7 @@ class Dpo(DPOTrainer):
 
     def _precompute_ref_logps(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         if self.accelerator.num_processes > 1:  # rows in memory have a name of their own in each process
-            folder = Path(self.args.output_dir)
+            folder = Path(str(self.args.output_dir))
             folder.mkdir(parents=True, exist_ok=True)
             dataset._get_cache_file_path = lambda fingerprint: str(folder / f"references-{fingerprint}.arrow")
         if self.references is None:
