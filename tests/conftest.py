@@ -28,6 +28,12 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BREAKFIX_DATA", raising=False)
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a tiny model."""
+    return tiny.save(tmp_path_factory.mktemp("tiny"))
+
+
 @dataclass(frozen=True)
 class Demo:
     """What `breakfix demo` left in `folder`: runs/demo. `out` and `err` are what it printed."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,12 @@ EXAMPLES = [
 FILES = [path for name in launch.PRESETS if (path := Path(launch.__file__).parents[1] / "data/launch" / f"{name}.yaml")]
 
 
+pytestmark = pytest.mark.filterwarnings("ignore")  # TRL, peft and torch warn about what is no concern of these tests
+
+
 @pytest.fixture(autouse=True)
-def _others_warnings(monkeypatch: pytest.MonkeyPatch) -> Any:
+def _with_tests_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 @pytest.fixture(scope="module")

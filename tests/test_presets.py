@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +33,7 @@ PROMPTS = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _others_warnings() -> Any:
-    """TRL, peft and torch warn about things that are no concern of these tests."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+pytestmark = pytest.mark.filterwarnings("ignore")  # TRL, peft and torch warn about what is no concern of these tests
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import tiny
 from breakfix import config
 from breakfix.core import Example, ask
 from breakfix.ledger import Ledger
@@ -18,16 +15,7 @@ from breakfix.ledger import Ledger
 torch = pytest.importorskip("torch")
 
 
-@pytest.fixture(autouse=True)
-def _others_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save(tmp_path_factory.mktemp("tiny"))
+pytestmark = pytest.mark.filterwarnings("ignore")  # TRL, peft and torch warn about what is no concern of these tests
 
 
 @pytest.mark.parametrize("same", ["", "A preamble that all of them have. "])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +30,7 @@ def example(i: int, **changes: Any) -> Example:
 EXAMPLES = [example(i) for i in range(8)]
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny.save(tmp_path_factory.mktemp("tiny"))
-
-
-@pytest.fixture(autouse=True)
-def _others_warnings() -> Any:
-    """TRL, peft and torch warn about things that are no concern of these tests."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+pytestmark = pytest.mark.filterwarnings("ignore")  # TRL, peft and torch warn about what is no concern of these tests
 
 
 def trainer(kind: str, ours: bool, folder: Path, out: Path) -> Any:
