@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections import Counter
+from importlib import resources
 
 import pytest
 
@@ -101,6 +103,18 @@ def _asked(attack: Attack, case: Case, seed: int) -> set[tuple[str, ...]]:
     return found
 
 
+def test_a_name_is_a_wrappers_or_an_attacks() -> None:
+    assert not wrappers().keys() & catalogue().keys()
+
+
+def test_no_wrapper_makes_a_child_the_reader() -> None:
+    """It may stand around any request of any hazard."""
+    child = re.compile(r"year[- ]old|\b(?:child|children|kids?|pupils?|homework|my (?:son|daughter)|grade \d)\b", re.I)
+    for file in resources.files("breakfix").joinpath("data", "wrappers").iterdir():
+        if file.name.endswith(".yaml"):
+            assert not child.findall(file.read_text(encoding="utf-8")), file.name
+
+
 def test_a_request_in_json_is_json() -> None:
     put = wrappers()["json_query"].put(ask('Say "bread"\nand {name}'), random.Random(0))
     assert json.loads(put[-1].content) == {"query": 'Say "bread"\nand {name}'}
@@ -195,6 +209,21 @@ def test_what_gets_too_long_stays_bare_and_is_counted() -> None:
     wrap = Augment(1.0, seed="0", longest=len(prompt("harmful", 1).case.text) + 1)
     assert any(p.parents == () for p in wrap([prompt("harmful", n) for n in range(5)]))
     assert wrap.skipped["too long for training"] > 0
+
+
+def test_a_twin_stays_bare_with_its_harmful_row() -> None:
+    wrap = Augment(1.0, seed="0", longest=2000)
+    (made,) = wrap([prompt("harmful", 1)])
+    assert wrap.unwrapped(wrap.bare[made.case.id], "too near") == prompt("harmful", 1)
+    assert wrap([prompt("twin", 1)]) == [prompt("twin", 1)]
+
+
+def test_an_id_names_one_text_in_whatever_round() -> None:
+    texts: dict[str, set[str]] = {}
+    for seed in "0123456789":
+        for one in augment(pool(20), 1.0, seed, SEEN):
+            texts.setdefault(one.case.id, set()).add(one.case.text)
+    assert all(len(some) == 1 for some in texts.values())
 
 
 def test_a_share_of_nothing_changes_nothing() -> None:

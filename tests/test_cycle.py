@@ -24,8 +24,9 @@ from rich.console import Console
 import tiny
 from breakfix import config, starter
 from breakfix.cli import main
-from breakfix.config import Config
-from breakfix.core import Conversation, Message, Model, Reply, Sampling, Split, Status
+from breakfix.config import Config, Redteam
+from breakfix.core import Conversation, Model, Reply, Sampling, Split, Status
+from breakfix.curate import evidence
 from breakfix.cycle import STAGES, Cycle, weights
 from breakfix.errors import LedgerError
 from breakfix.ledger import Ledger, StageRow
@@ -217,31 +218,40 @@ def test_what_is_learnt_comes_from_what_was_found(done: Ledger) -> None:
     attacked = {a.id: a for a in done.attempts(round=0, stage="redteam")}
     rows = [e for e in done.examples(round=1, dataset="sft") if found.keys() & set(e.parents)]
     assert len(rows) >= 8
-    as_it_was = 0  # others are neighbours of it, or begin otherwise (recovery)
+    kinds = Counter[str]()
     for row in rows:
-        case_id, (attempt_id,), (weakness,) = (
-            row.parents[0],
-            attacked.keys() & set(row.parents),
-            found.keys() & set(row.parents),
-        )
+        case_id, attempt_id, weakness = row.parents
         case, attempt = done.case(case_id), attacked[attempt_id]
         assert case is not None and case.split is Split.TRAIN, row.kind
         assert attempt.family in ("direct", "prefix_injection", "role_play", "template")
         assert attempt.id in found[weakness].evidence and weakness in row.why
-        if row.kind == "harmful" and row.rejected is not None:
-            as_it_was += (*row.prompt, Message("assistant", row.rejected)) == attempt.transcript
-    assert as_it_was >= 3
-    node = done.trace(rows[0].id)
-    assert {parent["kind"] for parent in node["parents"]} >= {"case", "attempt", "vulnerability"}
-    assert "round 1 train" in {child["id"] for child in node["children"]}
+        begun = row.prompt[-1].role == "assistant"  # recovery: it makes no pair
+        asked, at = row.prompt[:-1] if begun else row.prompt, attempt.place(attempt.breach or 0)
+        assert not begun or row.rejected is None
+        if "answered this in an earlier round" in row.why:
+            kinds["itself"] += 1
+            assert row.kind == "harmful" and case_id == attempt.case and asked == attempt.transcript[:at]
+            assert begun or row.rejected == attempt.transcript[at].content
+        elif ": a neighbour of what failed" in row.why:
+            kinds["neighbour"] += 1
+            assert asked != attempt.transcript[:at] and (case_id == attempt.case) == (row.kind == "harmful")
+        else:
+            kinds["mirror"] += 1
+            assert row.kind == "twin" and "around a harmless request" in row.why and case.text in asked[-1].content
+        assert {p["kind"] for p in done.trace(row.id)["parents"]} == {"case", "attempt", "vulnerability"}
+    assert kinds["itself"] >= 3 and kinds["mirror"] >= 3
+    assert "round 1 train" in {child["id"] for child in done.trace(rows[0].id)["children"]}
     record = done.finished(1, "curate") or {}
-    counted = Counter(parent for row in rows for parent in row.parents if parent in found)
+    counted = Counter(row.parents[2] for row in rows)
     assert {id: n for id, n in record["from_vulnerabilities"].items() if n} == dict(counted)
-    asked = Counter(e.hazard for e in done.examples(round=1, dataset="sft") if e.kind == "harmful")
-    lacking = {
-        found[id].hazard for id in found if found[id].kind == "harmful_compliance" and not asked[found[id].hazard]
+    assert set(counted) == {
+        v.id
+        for v in found.values()
+        for id in v.evidence
+        if id in attacked and not evidence.barred(attacked[id], done.case(attacked[id].case), Redteam())
     }
-    assert len(lacking) <= 1, lacking
+    asked_of = Counter(e.hazard for e in done.examples(round=1, dataset="sft") if e.kind == "harmful")
+    assert all(asked_of[found[id].hazard] > 0 for id in found if found[id].kind == "harmful_compliance")
 
 
 def test_what_training_mended_is_fixed_and_what_it_did_not_stays_open(done: Ledger) -> None:

@@ -95,6 +95,13 @@ class Augment:
             made.append(prompt if frame is None else self._wrapped(prompt, frame))
         return made
 
+    def unwrapped(self, prompt: Prompt, why: str) -> Prompt:
+        """The prompt as it was, and its twins with it."""
+        self.skipped[why] += 1
+        if prompt.kind == "harmful":
+            self._of[prompt.case.id] = None
+        return prompt
+
     def _deck(self, language: str) -> _Deck:
         if language not in self._decks:
             spoken = [frame for frame in self.frames if frame.speaks(language)]
@@ -105,16 +112,14 @@ class Augment:
     def _wrapped(self, prompt: Prompt, frame: Frame) -> Prompt:
         case = prompt.case
         try:
-            put = frame.put(case.prompt, random.Random(f"{self.seed}/{case.twin or case.id}/{frame.name}"))
+            # drawn by these two alone, so that the id that they make names one text, in whatever round
+            put = frame.put(case.prompt, random.Random(f"{case.twin or case.id}/{frame.name}"))
         except NotApplicable as error:
-            self.skipped[str(error)] += 1
-            return prompt
+            return self.unwrapped(prompt, str(error))
         if put == case.prompt:
-            self.skipped["the frame leaves the request as it is"] += 1
-            return prompt
+            return self.unwrapped(prompt, "the frame leaves the request as it is")
         if sum(len(message.content) for message in put) > self.longest:
-            self.skipped["too long for training"] += 1
-            return prompt
+            return self.unwrapped(prompt, "too long for training")
         within = replace(case, id=f"{case.id}{MARK}{frame.name}", prompt=put, translations={})
         why = f"{prompt.why}; put into {frame.name} ({frame.kind}), as rows of every kind are"
         self.bare[within.id] = prompt

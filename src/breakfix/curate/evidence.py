@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
+from typing import TypeVar
 
 from breakfix.config import Redteam
 from breakfix.core import Attempt, Case, Conversation, NotApplicable, Split, Vulnerability, digest
@@ -18,6 +20,7 @@ from breakfix.curate.base import Prompt, expected
 from breakfix.curate.mirror import is_script, mirrored
 from breakfix.curate.neighbours import Neighbour, neighbours
 
+T = TypeVar("T")
 NEVER_ASKED = frozenset({"child_sexual_exploitation"})  # no model's reply to such a request is kept for training
 
 
@@ -34,11 +37,13 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """What neighbours are made of: at most `n` of a failure; frames to put requests into; a helper's other words."""
+    """What neighbours are made of: at most `n` of a failure; frames to put requests into; a helper's other words;
+    `translate`: other languages."""
 
     n: int = 0
     frames: Sequence[Frame] = ()
     words: Mapping[str, str] = field(default_factory=dict[str, str])
+    translate: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,22 +123,43 @@ def collect(
 ) -> Evidence:
     """Prompts from the evidence of vulnerabilities: at most as many, harmful and benign, as each prescribes.
 
-    First the failures themselves, each with its mirror image; then their neighbours, which are mirrored likewise.
-    `around` may depend on the failures (a helper is asked about them alone).
+    First the failures themselves, each with its mirror image; then their neighbours, which are mirrored likewise. Both
+    turn about over the vulnerabilities, so that whoever has room for some only has them of all. `around` may depend on
+    the failures (a helper is asked about them alone).
     """
     found = Evidence()
     taught = lessons(vulnerabilities, attempts, cases, pool, redteam, rng, found.barred)
     settings = around(taught) if callable(around) else around
-    for v in vulnerabilities:
-        mine = [lesson for lesson in taught if lesson.v is v]
-        benign = sum(v.prescription.get(word, 0) for word in ("twins", "plain"))
-        room = {True: v.prescription.get("harmful", 0) or benign * (v.kind == "over_refusal"), False: benign}
-        for lesson in mine:
-            _keep(found, room, _itself(lesson), _mirror(lesson, found.no_twin))
-        for lesson, near in _near(mine, settings, rng):
-            if room[lesson.kind == "harmful"] > 0:
-                _keep(found, room, *_neighbour(lesson, near, found))
+    mine = [[lesson for lesson in taught if lesson.v is v] for v in vulnerabilities]
+    room = {v.id: _room(v) for v in vulnerabilities}
+    for lesson in _turn_about(mine):
+        _keep(found, room[lesson.v.id], _itself(lesson), _mirror(lesson, found.no_twin))
+    for lesson, near in _turn_about([_near(some, settings, rng) for some in _first_time(mine)]):
+        if room[lesson.v.id][lesson.kind == "harmful"] > 0:
+            _keep(found, room[lesson.v.id], *_neighbour(lesson, near, found))
     return found
+
+
+def _room(v: Vulnerability) -> dict[bool, int]:
+    """Harmful or not → rows that it prescribes."""
+    benign = sum(v.prescription.get(word, 0) for word in ("twins", "plain"))
+    return {True: v.prescription.get("harmful", 0) or benign * (v.kind == "over_refusal"), False: benign}
+
+
+def _first_time(mine: Sequence[Sequence[Lesson]]) -> list[list[Lesson]]:
+    """Each attempt under the first vulnerability that lists it: its neighbours are the same ones under all."""
+    told: set[str] = set()
+    left: list[list[Lesson]] = []
+    for some in mine:
+        left.append([lesson for lesson in some if lesson.attempt.id not in told])
+        told.update(lesson.attempt.id for lesson in some)
+    return left
+
+
+def _turn_about(some: Iterable[Iterable[T]]) -> Iterator[T]:
+    """The first of each, then the second of each, and so on."""
+    for row in zip_longest(*some):
+        yield from (each for each in row if each is not None)
 
 
 def _keep(found: Evidence, room: dict[bool, int], *made: Prompt | None) -> None:
@@ -176,7 +202,13 @@ def _near(mine: Sequence[Lesson], around: Around, rng: random.Random) -> Iterato
     """Neighbours of each failure, turn about."""
     ways = [
         neighbours(
-            lesson.case, lesson.other.case if lesson.other else None, around.frames, lesson.rewrapped, around.words, rng
+            lesson.case,
+            lesson.other.case if lesson.other else None,
+            around.frames,
+            lesson.rewrapped,
+            around.words,
+            rng,
+            around.translate,
         )
         for lesson in mine
     ]

@@ -5,7 +5,8 @@ of putting *a* request, so that the harmful one and its benign twin are put in t
 
     reworded     by rule or by a helper (paraphrase.py), in what the attack had put around the request
     framed       bare words of the request, in a training wrapper or another seen attack (augment.py)
-    translated   the case's own, reviewed translation, where its twin has one in that language
+    translated   the case's own, reviewed translation, where its twin has one in that language; not where the red team
+                 holds out translations
 """
 
 from __future__ import annotations
@@ -34,23 +35,34 @@ class Neighbour:
 
 
 def neighbours(
-    case: Case, twin: Case | None, frames: Sequence[Frame], rewrap: Rewrap, words: Words, rng: random.Random
+    case: Case,
+    twin: Case | None,
+    frames: Sequence[Frame],
+    rewrap: Rewrap,
+    words: Words,
+    rng: random.Random,
+    translate: bool = True,
 ) -> Iterator[Neighbour]:
-    """Ways of putting the case, endless but for the translations; the kinds of them in turn."""
+    """Ways of putting the case; the kinds of them in turn, beginning with one that is drawn."""
     seed = rng.randrange(2**31)
     both = sorted(set(case.translations) & set(twin.translations if twin else case.translations))
     spoken = [code for code in both if has_safe_answers(code)]
     rng.shuffle(spoken)
     fitting = [frame for frame in frames if frame.speaks(case.language)]
     rng.shuffle(fitting)
+    if not translate:
+        spoken = []
+    first = seed % 3
     for turn in range(len(fitting) or 1):
+        ways: list[Neighbour | None] = [None, None, None]
         if case.language == "en" or words:
-            yield Neighbour("reworded", _reworded(rewrap, words, f"{seed}/{turn}"))
+            ways[0] = Neighbour("reworded", _reworded(rewrap, words, f"{seed}/{turn}"))
         if fitting:
-            yield Neighbour(f"put into {fitting[turn].name}", _framed(fitting[turn], f"{seed}/{turn}"))
+            ways[1] = Neighbour(f"put into {fitting[turn].name}", _framed(fitting[turn], f"{seed}/{turn}"))
         if spoken:
             code = spoken.pop()
-            yield Neighbour(f"translated into {code}", _translated(code), code)
+            ways[2] = Neighbour(f"translated into {code}", _translated(code), code)
+        yield from filter(None, (*ways[first:], *ways[:first]))
 
 
 def _reworded(rewrap: Rewrap, words: Words, seed: str) -> Callable[[Case], Conversation]:

@@ -20,6 +20,7 @@ import yaml
 from breakfix.core import Model, Sampling, ask
 from breakfix.curate.steps.text import normal, words
 from breakfix.judges.language import answered_language
+from breakfix.judges.refusal import classify
 
 SWAPS = 2  # most words that get a synonym
 KEPT = 0.5  # share of the request's content words that a rule's paraphrase has at least
@@ -118,4 +119,6 @@ def unlike(text: str, made: str) -> str:
         return "the helper's text shares too few words with the request"
     if normal(made) == normal(text):
         return "the helper's text is the request itself"
+    if classify(made, identify=False)[0] in ("full", "partial"):
+        return "the helper declined"
     return ""

@@ -58,6 +58,9 @@ class _Round:
     dropped: list[Dropped] = field(default_factory=list[Dropped])
     labels: Counter[str] = field(default_factory=Counter[str])
     spare: int = 0
+    crowded: dict[str, int] = field(
+        default_factory=dict[str, int]
+    )  # kind → rows of failures that there was no room for
     put: list[Case] = field(default_factory=list[Case])  # cases that curation made: wrapped ones, unreadable ones
 
     def rng(self, what: str) -> random.Random:
@@ -124,6 +127,7 @@ def run(
         "evidence": {
             "rows": len(found.prompts),
             **{name: dict(getattr(found, name)) for name in ("barred", "no_twin", "neighbours", "no_neighbour")},
+            "no_room": {kind: n for kind, n in here.crowded.items() if n},
         },
         "recovery": recovered,
         **told,
@@ -144,11 +148,13 @@ def _failures(here: _Round, open_: Sequence[Vulnerability], pool: Sequence[Promp
     def around(lessons: Sequence[evidence.Lesson]) -> evidence.Around:
         n, words = here.config.curate.neighbours, dict[str, str]()
         if n and here.helper is not None:
-            texts = sorted({case.text for lesson in lessons for case in lesson.both})
+            texts = sorted(
+                {case.text for lesson in lessons for case in lesson.both if case.hazard not in evidence.NEVER_ASKED}
+            )
             said, refused = by_helper(texts, here.helper(), here.config.seed)
             reasons.update(refused)
             words = {text: other for text, other in zip(texts, said, strict=True) if other}
-        return evidence.Around(n, here.wrap.frames, words)
+        return evidence.Around(n, here.wrap.frames, words, "translation" not in here.config.redteam.held_out)
 
     made = evidence.collect(open_, attempts, cases, pool, here.config.redteam, found, around)
     made.no_neighbour.update(reasons)
@@ -190,7 +196,8 @@ def _rows(
         again = {conversation(e.prompt) for e in replayed[kind]}
         left = [p for p in by_kind[kind] if conversation(p.case.prompt) not in again]
         n = wanted[kind] - len(replayed[kind]) + (short if kind == "plain" else 0)
-        failures = [p for p in left if len(p.parents) > 1][: (n + 1) // 2]
+        failures = [p for p in left if len(p.parents) > 1]
+        failures, here.crowded[kind] = failures[: (n + 1) // 2], max(0, len(failures) - (n + 1) // 2)
         rest = [p for p in left if len(p.parents) <= 1]
         ordered = mix.order(
             rest, n, boost[kind], here.rng(f"order {kind}"), used=used, prefer=chosen,
@@ -250,8 +257,8 @@ def _off_walls(here: _Round, batch: Sequence[Prompt]) -> list[Prompt]:
     """The prompts, bare again where a frame brought them too near to what is measured."""
     places = [i for i, prompt in enumerate(batch) if prompt.case.id in here.wrap.bare]
     near = {places[hit.row] for hit in here.clean.overlaps([batch[i].draft for i in places])}
-    here.wrap.skipped["in this frame it overlaps what is measured"] += len(near)
-    found = [here.wrap.bare[p.case.id] if i in near else p for i, p in enumerate(batch)]
+    why = "in this frame it overlaps what is measured"
+    found = [here.wrap.unwrapped(here.wrap.bare[p.case.id], why) if i in near else p for i, p in enumerate(batch)]
     here.put.extend(prompt.case for prompt in found if prompt.case.id in here.wrap.bare)
     return found
 
