@@ -72,12 +72,14 @@ def test_progress_is_a_line_in_ten_seconds_with_what_is_left() -> None:
     watch("benchmarks", 10, 100)  # 5: too soon
     watch("benchmarks", 20, 100)  # 12: 20 in 11 s
     watch("benchmarks", 22, 100)  # 13: too soon
+    watch.note("round 0: something is odd")  # news begin no stage
     watch("benchmarks", 50, 100)  # 23: 50 in 22 s
     watch.say("round 0: red\x1b[31mteam")  # 24
     watch("attacks", 0, 10)  # 40: nothing done yet, nothing to tell from
     assert stream.getvalue().splitlines() == [
         "round 0: evaluate",
         "round 0: evaluate: benchmarks 20/100, about 44.0 s left",
+        "round 0: something is odd",
         "round 0: evaluate: benchmarks 50/100, about 22.0 s left",
         "round 0: red⟨U+001B⟩[31mteam",
         "round 0: red⟨U+001B⟩[31mteam: attacks 0/10",

@@ -58,10 +58,11 @@ class Cycle:
         *,
         progress: Progress = _quiet,
         say: Say = _mute,
+        note: Say | None = None,
         open_model: Callable[[str, Config], Model] = open_model,
     ) -> None:
         self.config, self.run_folder, self.ledger = config, run, ledger
-        self.progress, self.say = progress, say
+        self.progress, self.say, self.note = progress, say, note or say
         self._open = open_model
         self._loaded: tuple[str, Model] | None = None
         self._remote: dict[str, Model] = {}
@@ -278,7 +279,7 @@ class Cycle:
             folder = self.run_folder / f"round-{round}" / digest(inputs)[:8]
             return train.run(
                 self._settled(), self.ledger, round=round, policy=Path(policy), folder=folder, progress=self.progress,
-                untouched=Path(base), say=self.say,
+                untouched=Path(base), say=self.note,
             )  # fmt: skip
 
         return inputs, make

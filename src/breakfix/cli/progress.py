@@ -15,9 +15,12 @@ EVERY = 10.0  # seconds between two plain lines
 
 
 class Watch(Protocol):
-    """What a cycle tells: `say` when a stage begins (and other news), a call for progress within it."""
+    """What a cycle tells: `say` when a stage begins (and what came of one), `note` for news while it is under way, a
+    call for progress within it."""
 
     def say(self, line: str) -> None: ...
+
+    def note(self, line: str) -> None: ...
 
     def __call__(self, what: str, done: int, total: int) -> None:
         """`what` is being done; behind a comma in it stands what changes on the way ("training (sft), loss 1.23")."""
@@ -52,6 +55,9 @@ class Lines:
         self._stage, self._what, self._last = line, "", self._clock()
         self._write(line)
 
+    def note(self, line: str) -> None:
+        self._write(line)
+
     def __call__(self, what: str, done: int, total: int) -> None:
         now, work = self._clock(), what.partition(",")[0]
         if work != self._what:
@@ -79,10 +85,13 @@ class _Bar:
         assert isinstance(bar, Progress)
         self._bar, self._what, self._task = bar, "", bar.add_task("starting", total=None)
 
-    def say(self, line: str) -> None:
+    def note(self, line: str) -> None:
         from rich.text import Text
 
         self._bar.console.print(Text(harmless(line)))
+
+    def say(self, line: str) -> None:
+        self.note(line)
         self._begin("", "starting", None)  # what the stage before had come to is over
 
     def __call__(self, what: str, done: int, total: int) -> None:

@@ -143,7 +143,7 @@ def started(config: Config, folder: Path, *, data: bool = True) -> Generator[Cyc
     with watching() as watch, Ledger.open(folder.resolve(), create=True) as ledger:
         places.keep(config, folder)
         ledger.add_event(0, "run", "facts", facts(config))
-        yield Cycle(config, folder.resolve(), ledger, progress=watch, say=watch.say)
+        yield Cycle(config, folder.resolve(), ledger, progress=watch, say=watch.say, note=watch.note)
 
 
 def write_reports(ledger: Ledger, folder: Path) -> dict[str, Any]:
