@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -142,6 +143,32 @@ def test_one_failure_makes_the_exit_code_2(monkeypatch: pytest.MonkeyPatch, caps
     out = capsys.readouterr().out
     assert out.splitlines()[-2].split() == ["memory", "fail", "1.0", "GiB", "free", "of", "16.0"]
     assert out.splitlines()[-1].strip() == "→ free some"
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("{", "not a valid JSON file"),
+        ('{"model_type": "no-such-model"}', "model type `no-such-model`"),
+        ('{"hidden_size": 8}', "model_type"),
+        ('{"model_type": "llama", "hidden_size": "many"}', ""),
+        ("[]", ""),
+    ],
+)
+def test_a_model_s_config_that_can_t_be_read_is_a_row(
+    config: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from breakfix.cli import main
+
+    monkeypatch.setattr(doctor, "examine", list)
+    (tmp_path / "bread").mkdir()
+    (tmp_path / "bread" / "config.json").write_text(config)
+    (tmp_path / "run.yaml").write_text(f"model: {tmp_path / 'bread'}\n")
+    assert main(["doctor", str(tmp_path / "run.yaml"), "--json"]) == 2
+    [row] = json.loads(capsys.readouterr().out)
+    assert (row["name"], row["state"]) == ("model", "fail")
+    assert said in row["found"] and "\n" not in row["found"]
+    assert str(tmp_path / "bread" / "config.json") in row["advice"]
 
 
 def write_group(folder: Path, files: dict[str, str]) -> None:

@@ -52,6 +52,14 @@ def test_figures_of_yes_and_no() -> None:
     assert (shown["labels"], shown["judge"], shown["date"]) == ("mine.jsonl", "by-word@1", "2026-01-01")
 
 
+def test_cards_of_rules_that_were_made_with_the_rows_in_view_say_so() -> None:
+    for name in ("refusal-rules", "refusal"):
+        rows = json.loads((Path(card.__file__).parents[1] / "data" / "cards" / f"{name}.json").read_text("utf-8"))
+        found = [r for r in rows["calibrations"] if r["labels"] == "pyrit-refusal" and "rules@1" not in r["judge"]]
+        assert found
+        assert all(r["note"].startswith("Not blind: ") for r in found), name
+
+
 def test_figures_on_a_scale() -> None:
     rows = [("a", 1.0), ("a b", 2.0), ("a b c", 1.0), ("hm", 3.0)]
     found = card.calibrate(ByWord(), labels(*rows, measure="severity"), date="2026-01-01")

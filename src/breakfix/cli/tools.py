@@ -115,13 +115,23 @@ def _endpoints(what: str | None) -> Iterator[Row]:
         if is_remote(name):
             yield checks.remote(key, RemoteModel.open(name, config.endpoints).hello())
         elif key == "model" and (folder := _here(name)) is not None:
-            from transformers import AutoConfig
+            yield _family(key, name, folder)
 
-            from breakfix.train import presets
 
-            auto: Any = AutoConfig
-            found: Any = auto.from_pretrained(str(folder), trust_remote_code=False)
-            yield checks.family(key, name, presets.facts(found))
+def _family(key: str, name: str, folder: Path) -> Row:
+    from transformers import AutoConfig
+
+    from breakfix import doctor as checks
+    from breakfix.train import presets
+
+    auto: Any = AutoConfig
+    try:
+        facts = presets.facts(auto.from_pretrained(str(folder), trust_remote_code=False))
+    except Exception as error:  # by what is wrong with the file: OSError, ValueError, TypeError, a library's own
+        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        advice = f"mend {folder / 'config.json'}, or name another model"
+        return checks.Row(key, "fail", f"{name}: config.json can't be read: {first}", advice)
+    return checks.family(key, name, facts)
 
 
 def _here(name: str) -> Path | None:
