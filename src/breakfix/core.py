@@ -341,6 +341,11 @@ class Attack(Protocol):
     def __call__(self, case: Case, rng: random.Random) -> Generator[Ask, Answer, None]: ...
 
 
+def canonical(name: str) -> str:
+    """The one form of a composition's name, which attempts carry: "base64 ∘ role_play" → "base64+role_play"."""
+    return "+".join(part.strip() for part in name.replace("∘", "+").split("+"))
+
+
 class NotApplicable(Exception):
     """An attack can't be put to a case (no translation of it, say). Recorded with the reason; never a verdict."""
 

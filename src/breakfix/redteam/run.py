@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from breakfix import campaign, stats
 from breakfix.config import Config
 from breakfix.core import Attempt, Case, Estimate, Judge, Model, Sampling, Split
-from breakfix.redteam import chosen
+from breakfix.redteam import asset_templates, chosen
 from breakfix.redteam.plan import plan
 
 if TYPE_CHECKING:
@@ -42,12 +42,15 @@ def run(
     cases: Sequence[Case],
     progress: Progress,
 ) -> dict[str, Any]:
-    """The stage's record: metrics (see the top), what was skipped and why, queries, tokens, seconds.
+    """The stage's record: metrics (see the top), what was skipped and why, queries, tokens, seconds. Where packages'
+    templates are used, `left_out`: family → reason → how many of its texts are no attacks.
 
     `cases`: harmful ones, of split dev and train; config.redteam.cases dev cases and half as many train cases are used.
     """
     settings = config.redteam
     seen, held_out = chosen(settings.seen, settings.held_out)
+    assets = [family for family in settings.held_out if family in asset_templates.SOURCES]
+    left_out = {family: dict(asset_templates.load(family).left_out) for family in assets}
     rng = random.Random(f"{config.seed}/redteam")
     dev = sample([c for c in cases if c.split is Split.DEV], settings.cases, rng)
     train = sample([c for c in cases if c.split is Split.TRAIN], settings.cases // 2, rng)
@@ -91,6 +94,7 @@ def run(
         "tokens_in": outcome.tokens_in + sum(a.tokens_in for a in before),
         "tokens_out": outcome.tokens_out + sum(a.tokens_out for a in before),
         "seconds": outcome.seconds + sum(a.seconds for a in before),
+        **({"left_out": left_out} if left_out else {}),
     }
 
 
