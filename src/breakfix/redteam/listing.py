@@ -110,7 +110,8 @@ The columns: *persona* as in 2407.13833 (low-skilled: what anybody might type; i
 it); *queries*: the most that are put to the target for a case. How to add one, in five steps:
 [CONTRIBUTING](../CONTRIBUTING.md#add-an-attack).
 
-The families {familiar}
+The families
+{familiar}
 look like what this project trains on: its training wrappers (`src/breakfix/data/wrappers`), and for `prefill` its
 recovery rows (`curate.recovery_share`) and the attack of that name in `prefix_injection`, a family that is seen by
 default. Held out, they would measure little.
