@@ -3,6 +3,9 @@ stream past; CPU seconds, microseconds a row and peak memory by size, each in a 
 of the same rows, what one would write by hand for near-duplicates: datasketch's MinHash and MinHashLSH in a loop.
 
 Run: python benchmarks/curate.py [--sizes 10000 100000 1000000] [--chart FILE.svg]
+
+With --round, what each default step costs on the default sources; with --meaning, how near to a request its other
+forms, translation and twin are by cosine of embeddings, and what an embedding costs.
 """
 
 from __future__ import annotations
@@ -21,20 +24,29 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-from breakfix import starter
-from breakfix.config import Suite
+import numpy as np
+
+from breakfix import assets, frames, starter
+from breakfix.config import Config, Suite
 from breakfix.core import Case, Dropped, Example, Split, ask
+from breakfix.curate.base import through
+from breakfix.curate.sources import gather
 from breakfix.curate.steps.decontaminate import Decontaminate
 from breakfix.curate.steps.exact import Exact
+from breakfix.curate.steps.meaning import Meaning
 from breakfix.curate.steps.near import Near
+from breakfix.curate.steps.order import EMBEDDER, Order
 from breakfix.curate.steps.stream import sift
 from breakfix.curate.steps.text import shingles
+from breakfix.curate.steps.vectors import Vectors
 from breakfix.errors import AssetError
+from breakfix.redteam import catalogue
 from breakfix.suites import SUITES, load
 
 VOCABULARY = 30_000
 PEER_ROWS = 20_000
 FRAMES = 200
+COSINES = (0.90, 0.92, 0.93, 0.94, 0.95, 0.96)
 
 
 @cache
@@ -179,20 +191,99 @@ def chart(found: list[dict[str, Any]], path: Path) -> None:
     path.write_text(convert.vegalite_to_svg(json.dumps(spec), allowed_base_urls=[]), encoding="utf-8")
 
 
+def found_at(name: str) -> Path:
+    return assets.resolve(name).path
+
+
+def a_round() -> None:
+    """The default sources through the default steps, in this process."""
+    config = Config()
+    longest, walls = 4 * config.train.sft.max_length, all_walls()
+    began = time.process_time()
+    prompts = gather(config.curate.sources, seed=config.seed, longest=longest, resolve=found_at).prompts
+    print(f"{len(prompts):,} prompts of {', '.join(source.name for source in config.curate.sources)}")
+    print(f"read in {time.process_time() - began:.1f} CPU s; {len(walls):,} walls\n\n| step | taken out | CPU s |")
+    print("|---|---|---|")
+    clean = Decontaminate(walls, ngram=config.curate.ngram, threshold=config.curate.near_duplicate)
+    total = 0.0
+    for step in Order(config.curate, walls, clean, resolve=found_at).steps:
+        began = time.process_time()
+        prompts, dropped = through(step, prompts)
+        total += (seconds := time.process_time() - began)
+        print(f"| {step.name} | {len(dropped):,} | {seconds:.1f} |")
+    print(f"| all, {len(prompts):,} left | | {total:.1f} |")
+
+
+def meaning() -> None:
+    """Requests of the frames as walls, one of a filler; texts that are near to one, and how many pass a cosine."""
+    from breakfix.models.embed import Embedder
+
+    rng = random.Random(0)
+    of: dict[str, list[Case]] = {}
+    for case in frames.cases(language="en"):
+        of.setdefault(case.family, []).append(case)
+    pairs = [some for some in of.values() if some[0].twin or some[1].twin]
+    rng.shuffle(pairs)
+    harmful = [[case for case in some if not case.twin] for some in pairs]
+    twin = {case.twin: case.text for some in pairs for case in some if case.twin}
+    walls = [some[0] for some in harmful[:70]]
+    past = catalogue()["past_tense"]
+    translated = [case for case in starter.cases(kind="harmful", language="en") if case.translations][:40]
+    languages = [rng.choice(sorted(case.translations)) for case in translated]
+    near: dict[str, list[tuple[str, Case | None]]] = {
+        "the same matter in another frame": [
+            (c.text, some[0]) for some in harmful[:70] for c in rng.sample(some[1:], 2)
+        ],
+        "its past tense": [(next(past(wall, rng)).prompt[-1].content, wall) for wall in walls],
+        "its translation (of the starter pack)": [
+            (case.translations[language], case) for case, language in zip(translated, languages)
+        ],
+        "its benign twin, in the same frame": [(twin[wall.id], wall) for wall in walls],
+        "another request, the nearest of the 70 walls": [(some[0].text, None) for some in harmful[70:190]],
+    }
+    folder = found_at(EMBEDDER)
+    vectors = Vectors("benchmark", lambda: Embedder.load(folder, threads=1), None)
+    vectors.of(["A first text, with which the model is loaded."])
+    clock, began, before = time.perf_counter(), time.process_time(), vectors.made
+    print("| against the walls, share at a cosine of | " + " | ".join(f"{c:.2f}" for c in COSINES) + " |")
+    print("|---" * (1 + len(COSINES)) + "|")
+    for name, some in near.items():
+        texts = [text for text, _ in some]
+        if some[0][1] is None:
+            cosines, _ = Meaning(walls, vectors, 0.93).nearest(texts)
+        else:
+            cosines = (vectors.of(texts) * vectors.of([wall.text for _, wall in some if wall])).sum(1)
+        shares = " | ".join(f"{np.mean(cosines >= cosine):.2f}" for cosine in COSINES)
+        print(f"| {name} ({len(some)}) | {shares} |")
+    seconds, made = time.process_time() - began, vectors.made - before
+    print(f"\n{made} texts in {seconds:.1f} CPU s ({time.perf_counter() - clock:.1f} s by the clock): ", end="")
+    print(f"{seconds / made * 1000:.0f} ms a text, of one core")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000, 100_000, 1_000_000])
     parser.add_argument("--chart", type=Path)
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--round", action="store_true", help="the default steps on the default sources instead")
+    parser.add_argument("--meaning", action="store_true", help="the table of cosines instead")
     arguments = parser.parse_args()
-    if arguments.one:
+    if arguments.round:
+        a_round()
+    elif arguments.meaning:
+        meaning()
+    elif arguments.one:
         print(json.dumps(measured(arguments.one)))
-        return
+    else:
+        by_size(arguments.sizes, arguments.chart)
+
+
+def by_size(sizes: list[int], picture: Path | None) -> None:
     found: list[dict[str, Any]] = []
     print("CPU seconds of one core, without the making of the rows; elapsed with it, and with whatever else ran here")
     print("| rows | walls | indexed in, s | rows in, s | µs a row | clock, s | MiB | exact | near | on walls | kept |")
     print("|---|---|---|---|---|---|---|---|---|---|---|")
-    for n in arguments.sizes:
+    for n in sizes:
         command = [sys.executable, __file__, "--one", str(n)]
         one = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
         found.append(one)
@@ -202,8 +293,8 @@ def main() -> None:
             f"| {one['exact']:,} | {one['near']:,} | {one['decontaminate']:,} | {one['kept']:,} |",
             flush=True,
         )
-    if arguments.chart:
-        chart(found, arguments.chart)
+    if picture:
+        chart(found, picture)
     examples = list(rows(PEER_ROWS, []))
     ours(examples[:1000])
     (here, kept), (there, theirs) = ours(examples), peer(examples)

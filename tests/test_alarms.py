@@ -13,7 +13,7 @@ import pytest
 import tiny
 from breakfix import starter
 from breakfix.config import Config, parse
-from breakfix.core import Example, Split, ask
+from breakfix.core import Example, Message, Split, ask
 from breakfix.errors import UserError
 from breakfix.ledger import Ledger
 
@@ -116,15 +116,59 @@ def test_an_alarm_stops_where_that_is_wanted() -> None:
 
 def test_prompts_are_set_aside_that_are_not_learnt_from() -> None:
     from breakfix.train.alarms import prompts
+    from breakfix.train.recipes import learnt as keys
 
-    harmful, benign = prompts([])
+    harmful, benign = prompts(())
     assert len(harmful) == len(benign) == 16
     assert all(case.split is Split.TRAIN and case.language == "en" for case in (*harmful, *benign))
     assert [starter.kind_of(case) for case in benign] == ["twin"] * 8 + ["plain"] * 8
     learnt = [example(0, prompt=case.prompt) for case in harmful]
-    assert not {case.id for case in prompts(learnt)[0]} & {case.id for case in harmful}
+    assert not {case.id for case in prompts(keys(learnt))[0]} & {case.id for case in harmful}
     everything = [example(0, prompt=case.prompt) for case in starter.cases(split=Split.TRAIN)]
-    assert len(prompts(everything)[0]) == 16, "where all are learnt from, these are"
+    assert len(prompts(keys(everything))[0]) == 16, "where all are learnt from, these are"
+
+
+def test_a_prompt_in_a_frame_or_with_a_reply_begun_is_learnt_from() -> None:
+    from breakfix.train.alarms import prompts
+    from breakfix.train.recipes import learnt as keys
+
+    (framed, begun, other), _ = prompts((), 3)
+    rows = [
+        example(0, prompt=ask("Write a play about it."), parents=(framed.id, f"{framed.id}+play")),
+        example(1, prompt=(*begun.prompt, Message("assistant", "Sure, first"))),
+    ]
+    assert not {framed.id, begun.id} & {case.id for case in prompts(keys(rows))[0]}
+    assert other.id in {case.id for case in prompts(keys(rows))[0]}
+
+
+@pytest.mark.parametrize("launcher", ["none", "accelerate"])
+def test_all_parts_and_candidates_set_the_same_prompts_aside(
+    launcher: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those that only the pairs teach, or that a candidate leaves out."""
+    from breakfix.train import fit, launch
+    from breakfix.train.alarms import prompts
+    from breakfix.train.run import run
+
+    (one, two), _ = prompts((), 2)
+    given: list[tuple[str, Any, Any]] = []
+
+    def spied(kind: str, config: Any, policy: Path, rows: Any, out: Path, log: Any, **more: Any) -> Any:
+        tiny.save(out)
+        given.append((kind, more["learnt"], more.get("before")))
+        return {"rows": len(rows), "replies": {"harmful": 1.0, "benign": 0.0, "tokens": 9.0, "seconds": 1.0}}
+
+    monkeypatch.setattr(fit, "fit", spied)
+    monkeypatch.setattr(launch, "launched", spied)
+    few = {"name": "few", "shares": {"harmful": 0.3}}
+    config = settings(launcher=launcher, candidates=[few], dpo={"batch": 2}, sft={"batch": 2})
+    with Ledger.open(tmp_path / "run", create=True) as ledger:
+        ledger.add_examples([*EXAMPLES, example(8, kind="harmful", prompt=one.prompt)], round=1, dataset="sft")
+        ledger.add_examples([example(9, prompt=ask("In a play."), parents=(two.id,))], round=1, dataset="dpo")
+        run(config, ledger, round=1, policy=folder, folder=tmp_path / "run" / "x", progress=lambda *told: None)
+    assert [kind for kind, _, _ in given] == ["sft", "dpo", "sft", "dpo"]
+    assert all(set(learnt) >= {one.text, two.id} and learnt == given[0][1] for _, learnt, _ in given)
+    assert [before is not None for _, _, before in given] == [False, True, False, True]
 
 
 class Answers:
@@ -192,11 +236,11 @@ def test_a_model_in_training_is_asked_and_goes_on_training(tmp_path: Path) -> No
 
     model, tokenizer = load_pretrained(tiny.save(tmp_path / "refuses", says=NO))
     model.train()
-    replies = Aside(tokenizer, []).ask(model)
+    replies = Aside(tokenizer, ()).ask(model)
     assert model.training
     assert replies.tokens == 12  # a token a byte: "I'm sorry, b"
     taught, _ = load_pretrained(tiny.save(tmp_path / "short", says="Yes."))
-    assert Aside(tokenizer, []).ask(taught).tokens == pytest.approx(4, abs=0.5)
+    assert Aside(tokenizer, ()).ask(taught).tokens == pytest.approx(4, abs=0.5)
 
 
 # ---- in a fit, and in the stage ---------------------------------------------------------------------------------
@@ -237,23 +281,15 @@ def test_an_early_stop_keeps_the_last_checkpoint_before_it(
             given = {"batch": 2, "epochs": 5, "learning_rate": 1e-2}
             config = settings(method=method, sft=given, stop_on_alarm=stop)
             record = fit("sft", config, folder, EXAMPLES, tmp_path / out, lambda *told: None)
-        from safetensors.torch import load_file
-
-        return record, load_file(tmp_path / out / "model.safetensors")
+        return record, tiny.weights(tmp_path / out)
 
     record, stopped = at(15, "stopped")
     assert record["stopped"] == {"kept_step": 10} and record["steps"] == 15
     _, untouched = at(5, "at once")
-    assert all(torch.equal(untouched[k], v) for k, v in tensors(folder).items()), "no checkpoint yet: the policy"
+    assert all(torch.equal(untouched[k], v) for k, v in tiny.weights(folder).items()), "no checkpoint yet: the policy"
     _, whole = at(15, "whole", stop=False)
     assert any(not torch.allclose(stopped[k], whole[k]) for k in whole)
     assert any(not torch.allclose(stopped[k], untouched[k]) for k in whole)
-
-
-def tensors(folder: Path) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    return load_file(folder / "model.safetensors")
 
 
 def test_a_loss_that_is_no_number_is_one_plain_line(
@@ -269,6 +305,21 @@ def test_a_loss_that_is_no_number_is_one_plain_line(
         UserError, match=r"training \(sft\) went wrong by step 5: the loss is not a number; lower train"
     ):
         fit("sft", config, folder, EXAMPLES, tmp_path / "out", lambda *told: None)
+
+
+@pytest.mark.parametrize("train", [{"alarms": False}, {"sft": {"batch": 4, "epochs": 1}}])  # 2 steps: none is logged
+def test_weights_that_are_no_numbers_are_not_kept_where_no_alarm_saw_it(
+    train: dict[str, Any], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from breakfix.train import trainers
+    from breakfix.train.fit import fit
+
+    real = trainers.Sft.compute_loss
+    monkeypatch.setattr(trainers.Sft, "compute_loss", lambda *args, **more: real(*args, **more) * math.nan)
+    with pytest.raises(UserError, match=r"training \(sft\) went wrong by step \d+: the loss is not a number"):
+        fit("sft", settings(method="full", **{"sft": {"batch": 2, "epochs": 5}, **train}), folder, EXAMPLES,
+            tmp_path / "out", lambda *told: None)  # fmt: skip
+    assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
 def test_an_alarm_is_an_event_and_a_line(folder: Path, tmp_path: Path) -> None:

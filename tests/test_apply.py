@@ -12,6 +12,7 @@ import tiny
 from breakfix import apply
 from breakfix.core import Example, ask
 from breakfix.ledger import Ledger
+from breakfix.train.card import chosen
 from conftest import call
 
 pytest.importorskip("torch")
@@ -81,8 +82,19 @@ def test_again_it_trains_nothing_and_the_run_can_be_measured_and_compared(here: 
     first, _ = ok("train", "--data", "runs/first", "--model", "other", "--json")
     again, err = ok("train", "--data", "runs/first", "--model", "other", "--json")
     assert again == first and "round 1: train, done before" in err
-    card = Path(json.loads(first)["model"], "README.md").read_text()
-    assert card.count("## Data") == 1
+    model = Path(json.loads(first)["model"])
+    card = (model / "README.md").read_text()
+    assert card.splitlines().count("## Data") == 1
+    assert [line for line in card.splitlines() if line.startswith("## ")] == [
+        "## Lineage", "## Applied data", "## Data", "## Recipe"
+    ]  # fmt: skip
+    assert "| kind | source | licence | rows |" in card and '"candidate": "model"' in card
+    figures = {"selected": "model", "rule": "the rule", "candidates": {}, "dropped": []}
+    chosen(model, "model", figures)
+    with_choice = (model / "README.md").read_text()
+    ok("train", "--data", "runs/first", "--model", "other", "--json")
+    assert (model / "README.md").read_text() == with_choice and with_choice.startswith(card.rstrip())
+    assert "\n## Release candidate\n" in with_choice
     run = "runs/first-on-other"
     ok("evaluate", run, "--round", "0")
     ok("evaluate", run, "--round", "1")

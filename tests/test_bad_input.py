@@ -174,8 +174,9 @@ def test_what_is_no_model(here: Path) -> None:
         ("xstest", "model: 'xstest' is a data set; expected a folder, a hub id, or smollm2-135m-instruct"),
     ):
         assert refused(breakfix("run", changed(here / "tiny.yaml", model=model), cwd=here)) == said
-    helper = changed(here / "tiny.yaml", redteam={"helper": "nobody/nothing"})
-    assert refused(breakfix("run", helper, cwd=here)).startswith("nobody/nothing: no source could serve it.")
+    for section in ("redteam", "curate"):
+        helper = changed(here / "tiny.yaml", **{section: {"helper": "nobody/nothing"}})
+        assert refused(breakfix("run", helper, cwd=here)).startswith("nobody/nothing: no source could serve it.")
     assert not (here / "runs" / "tiny").exists()
 
 
@@ -273,6 +274,8 @@ def test_data_of_ones_own_may_have_a_dev_suites_name_but_not_a_frozen_ones(here:
 
 
 def test_a_file_is_not_learnt_from_and_measured(here: Path) -> None:
+    from breakfix.ready import check
+
     path = changed(
         here / "tiny.yaml",
         evaluate={"suites": [{"name": "mine", "path": "both.jsonl"}]},
@@ -281,6 +284,9 @@ def test_a_file_is_not_learnt_from_and_measured(here: Path) -> None:
     lines(here / "both.jsonl", {**{k: v for k, v in GOOD.items() if k == "prompt"}, "expect": "comply"})
     said = refused(breakfix("run", path, cwd=here))
     assert said == f"curate.sources: {here}/both.jsonl is also evaluated; a suite can't be trained on; split it"
+    path = changed(path, curate={"sources": [{"name": "other", "hub": "both.jsonl", "kind": "plain"}]})
+    with pytest.raises(ConfigError, match=r"both\.jsonl is also evaluated"):
+        check(config.load(path))
 
 
 def write_xstest(path: Path) -> None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 
 import pytest
 
 from breakfix.core import Estimate
-from breakfix.evaluate.candidates import Candidate, Outcomes, against, dominates, from_metrics, select
-from breakfix.stats import as_json, nothing, rate
+from breakfix.evaluate.candidates import Candidate, Outcomes, against, dominates, select
+from breakfix.stats import nothing, rate
 
 ALL = ("harm", "over_refusal", "capability")  # of five; what no candidate knows is left out
 
@@ -147,18 +146,6 @@ def test_the_record_is_plain_json() -> None:
     assert record["candidates"]["b"]["harm"]["value"] is None
     assert record["unknown"] == {"b": ["harm", "over_refusal", "capability"]}
     assert record["rule"].startswith("kept: not dominated")
-
-
-def test_a_candidate_of_an_evaluations_record() -> None:
-    metrics = {"starter_dev.iprr": as_json(rate(150, 200, 4)), "starter_dev.vprr": as_json(rate(20, 200))}
-    found = from_metrics("m", metrics, outcomes={"starter_dev.iprr": {"c1": 1.0, "c2": 0.0, "c3": None}})
-    harm = found.figures["harm"]
-    assert (harm.value, harm.n, harm.unscored) == (0.25, 200, 4)
-    assert (harm.low, harm.high) == pytest.approx((1 - rate(150, 200).high, 1 - rate(150, 200).low))
-    assert found.outcomes["harm"] == {"c1": 0.0, "c2": 1.0, "c3": None}
-    assert "capability" not in found.figures
-    assert from_metrics("m", {"starter_dev.vprr": as_json(nothing(2))}).figures["over_refusal"].n == 0
-    assert math.isnan(from_metrics("m", {"starter_dev.vprr": as_json(nothing(2))}).figures["over_refusal"].value)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from breakfix import config, starter
 from breakfix.config import Config
 from breakfix.core import Conversation, Example, Model, Reply, Sampling, Split, ask
 from breakfix.cycle import Cycle, weights
-from breakfix.errors import UserError
 from breakfix.ledger import Ledger
 from breakfix.models.fake import REFUSALS, Fake
 
@@ -24,43 +23,7 @@ HARMFUL = frozenset(case.text for case in starter.cases(kind="harmful"))
 pytestmark = pytest.mark.filterwarnings("ignore")  # TRL, peft and torch warn about what is no concern of these tests
 
 
-def tensors(folder: Path) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    return load_file(folder / "model.safetensors")
-
-
 # ---- training keeps them ----------------------------------------------------------------------------------------
-
-
-def test_the_mean_is_of_every_tensor_and_all_else_is_of_the_later_one(tmp_path: Path) -> None:
-    from breakfix.models.hf import HFModel
-    from breakfix.train.blend import blend
-
-    one, two = tiny.save(tmp_path / "one", seed=1), tiny.save(tmp_path / "two", seed=2)
-    (two / "checkpoint-3").mkdir()
-    blend(one, two, 0.5, tmp_path / "out")
-    before, after, mixed = map(tensors, (one, two, tmp_path / "out"))
-    assert set(mixed) == set(after)
-    assert all(torch.allclose(mixed[key], (before[key] + after[key]) / 2) for key in mixed)
-    assert {f.name for f in (tmp_path / "out").iterdir()} == {f.name for f in two.iterdir()} - {"checkpoint-3"}
-    replies = HFModel.load(tmp_path / "out", precision="fp32", threads=1).generate([ask("Hi")], Sampling(4))
-    assert dict(replies)[0].error is None
-
-
-def test_no_mean_of_two_different_models(tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    from breakfix.train.blend import blend
-
-    one, two = tiny.save(tmp_path / "one"), tiny.save(tmp_path / "two")
-    smaller = {key: tensor[..., :8].clone() for key, tensor in tensors(one).items()}
-    save_file(smaller, one / "model.safetensors")
-    with pytest.raises(UserError, match=r"one: .* is \(.*8\), in .*two it is \("):
-        blend(one, two, 0.5, tmp_path / "out")
-    save_file({}, one / "model.safetensors")
-    with pytest.raises(UserError, match=r"one: no tensor .*; what is blended are two checkpoints of one model"):
-        blend(one, two, 0.5, tmp_path / "other")
 
 
 def example(i: int) -> Example:

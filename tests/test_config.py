@@ -60,12 +60,14 @@ def test_relative_paths_are_taken_from_the_folder_of_the_file(tmp_path: Path, mo
     text = """
         model: models/mine
         redteam: {helper: models/mine}
-        curate: {sources: [{name: a, path: rows.jsonl}, {name: b, path: ~/rows.jsonl}, {name: starter},
+        curate: {helper: models/mine,
+                 sources: [{name: a, path: rows.jsonl}, {name: b, path: ~/rows.jsonl}, {name: starter},
                            {name: d, hub: models/mine}, {name: e, hub: owner/data}]}
         evaluate: {suites: [{name: c, path: /data/c.jsonl}]}
     """
     found = load(file(tmp_path, text))
     assert found.model == found.redteam.helper == str(tmp_path / "models" / "mine")
+    assert found.curate.helper == found.model
     rows = tmp_path / "rows.jsonl"
     assert [source.path for source in found.curate.sources] == [rows, rows, None, None, None]
     assert [source.hub for source in found.curate.sources][3:] == [str(tmp_path / "models" / "mine"), "owner/data"]
@@ -73,8 +75,9 @@ def test_relative_paths_are_taken_from_the_folder_of_the_file(tmp_path: Path, mo
 
 
 def test_a_model_that_is_no_folder_stays_a_name(tmp_path: Path) -> None:
-    found = load(file(tmp_path, "model: owner/model\nredteam: {helper: smollm2-135m-instruct}"))
+    found = load(file(tmp_path, "model: owner/model\nredteam: {helper: smollm2-135m-instruct}\ncurate: {helper: a/b}"))
     assert (found.model, found.redteam.helper) == ("owner/model", "smollm2-135m-instruct")
+    assert (found.curate.helper, load(file(tmp_path, "rounds: 1")).curate.helper) == ("a/b", None)
 
 
 # ---- what is not ------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -353,8 +354,11 @@ def test_what_is_measured_is_not_learnt(ledger: Ledger, jsonl: Path) -> None:
     assert record["decontamination"]["clean"] is True
 
 
-def test_an_overlap_that_comes_in_later_refuses_to_train(ledger: Ledger, jsonl: Path) -> None:
-    """A row that round 1 learnt from, replayed in round 2, when a suite holds it that was not there before."""
+def test_an_overlap_that_comes_in_later_refuses_to_train(
+    ledger: Ledger, jsonl: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row that round 1 learnt from, replayed in round 2, when a suite holds it that was not there before: it is not
+    replayed; and were it, the last look refuses."""
     curated(config(source(jsonl), harmful=10), ledger, Refuser("x", ANSWER))
     walls = [Case("w", e.prompt, Expect.COMPLY, "suite", Split.DEV) for e in ledger.examples(round=1, dataset="sft")]
     with pytest.raises(DataError, match="no harmful prompts are left"):
@@ -363,9 +367,18 @@ def test_an_overlap_that_comes_in_later_refuses_to_train(ledger: Ledger, jsonl: 
     more = write(
         jsonl.with_name("more.jsonl"), [{"prompt": f"Item {t} {t[::-1]} alone", "kind": "harmful"} for t in TOPICS]
     )
-    with pytest.raises(DataError, match=r"\d training rows overlap what is measured .*; nothing was trained"):
-        curated(config(source(jsonl), source(more), harmful=40), ledger, Refuser("x", ANSWER), round=2, walls=some)
+    both = config(source(jsonl), Source(name="more", path=more, licence="MIT"), harmful=40)
+    with monkeypatch.context() as patched:
+        patched.setattr(sys.modules[run.__module__], "_off_new_walls", lambda here, earlier: earlier)
+        with pytest.raises(DataError, match=r"\d training rows overlap what is measured .*; nothing was trained"):
+            curated(both, ledger, Refuser("x", ANSWER), round=2, walls=some)
     assert list(ledger.examples(round=2, dataset="sft")) == []
+    record = curated(both, ledger, Refuser("x", ANSWER), round=2, walls=some)
+    learnt = {e.prompt[0].content for e in ledger.examples(round=2, dataset="sft")}
+    assert learnt and not learnt & {w.text for w in some}
+    noted = {drop["reason"]: drop["n"] for drop in record["dropped"] if drop["step"] == "decontaminate"}
+    was = {e.prompt[0].content for e in ledger.examples(round=1, dataset="sft")}
+    assert noted["learnt in an earlier round, and now overlaps suite (exact)"] == len(was & {w.text for w in some}) > 0
 
 
 def test_a_source_without_harmless_rows_is_refused(ledger: Ledger, tmp_path: Path) -> None:

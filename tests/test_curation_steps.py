@@ -234,6 +234,9 @@ def test_copies_counts_only_rows_that_stayed() -> None:
         ("Pay to GB28 NWBK 6016 1331 9268 19 please", "Pay to GB28 NWBK 6016 1331 9268 19 please"),
         ("The server 8.8.8.8 and 127.0.0.1 and 192.168.1.20", "The server [ip] and 127.0.0.1 and 192.168.1.20"),
         ("Version 1.2.3.4.5 of the tool, and 2001:4860:4860:0:0:0:0:8888", "Version 1.2.3.4.5 of the tool, and [ip]"),
+        ("Ask 2001:4860:4860::8888, or [2606:4700::]: quick", "Ask [ip], or [[ip]]: quick"),
+        ("2001:4860:1:2:3:4::5 but 2001:db8::1 is nobody's", "[ip] but 2001:db8::1 is nobody's"),
+        ("std::vector, a::b, dead::beef, ::1, fe80::1", "std::vector, a::b, dead::beef, ::1, fe80::1"),
         ("His number is 536-22-1234, hers 900-22-1234", "His number is [ssn], hers 900-22-1234"),
         (
             "In 2024-2025, 1,000,000 loaves of 0.5 kg: 10:30-11:45",

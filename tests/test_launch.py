@@ -40,18 +40,12 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.save(tmp_path_factory.mktemp("tiny"))
 
 
-def config(epochs: int = 6, **train: Any) -> Config:
+def config(epochs: int = 6, hardware: dict[str, Any] | None = None, **train: Any) -> Config:
     return parse({
-        "hardware": {"threads": 1, "precision": "fp32"},
+        "hardware": {"threads": 1, "precision": "fp32", **(hardware or {})},
         "train": {"launcher": "accelerate", "sft": {"batch": 4, "epochs": epochs}, "dpo": {"batch": 4, "epochs": 2,
                   "learning_rate": 1e-3}, **train},
     })  # fmt: skip
-
-
-def weights(folder: Path) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    return load_file(folder / "model.safetensors")
 
 
 def quiet(step: int, total: int, figures: dict[str, float]) -> None:
@@ -127,6 +121,35 @@ def test_a_launcher_that_can_not_do_what_it_is_for(tmp_path: Path, monkeypatch: 
     assert launch.check(config(launch_config=str(tmp_path / "own.yaml"))) == tmp_path / "own.yaml"
 
 
+@pytest.mark.parametrize("name", ["fsdp2", "deepspeed-zero3"])
+def test_weights_in_pieces_can_not_go_back_to_a_checkpoint(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"train.stop_on_alarm is true, and {name} leaves no process the whole"):
+        launch.check(config(launch_config=name, stop_on_alarm=True))
+
+
+def test_ddp_can() -> None:
+    launch.check(config(stop_on_alarm=True))
+
+
+def test_processes_share_the_cores(policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from breakfix.config import Hardware
+    from breakfix.train import fit
+
+    assert [launch.threads(Hardware(threads=8), n) for n in (1, 3, 16)] == [8, 2, 1]
+    assert launch._environment(config(processes=2, hardware={"threads": 6}))["OMP_NUM_THREADS"] == "3"
+    used: list[int] = []
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    monkeypatch.setattr(torch, "set_num_threads", used.append)
+    monkeypatch.setattr(fit, "load_pretrained", stop)
+    with pytest.raises(KeyboardInterrupt):
+        fit.fit("sft", config(hardware={"threads": 6}), policy, EXAMPLES, tmp_path / "out", quiet)
+    assert used == [2]
+
+
 def test_a_batch_must_be_shared_evenly() -> None:
     with pytest.raises(ConfigError, match=r"sft.batch is 4, which 3 processes can't share; give a multiple of"):
         config(processes=3)
@@ -135,7 +158,7 @@ def test_a_batch_must_be_shared_evenly() -> None:
 # ---- two processes
 
 
-@pytest.mark.parametrize("kind", ["sft", "dpo"])
+@pytest.mark.parametrize("kind", ["sft", "dpo", "kto"])
 def test_two_processes_take_the_steps_of_one(kind: str, policy: Path, tmp_path: Path) -> None:
     from breakfix.train.fit import fit
 
@@ -150,12 +173,12 @@ def test_two_processes_take_the_steps_of_one(kind: str, policy: Path, tmp_path: 
     assert two["loss"]["last"] == pytest.approx(alone["loss"]["last"], rel=2e-2)
     losses = [figures["loss"] for _, figures in seen if "loss" in figures]
     assert [figures["loss"] for _, _, figures in told if "loss" in figures] == pytest.approx(losses, rel=2e-2)
-    start, one, both = weights(policy), weights(tmp_path / "one"), weights(tmp_path / "two")
+    start, one, both = tiny.weights(policy), tiny.weights(tmp_path / "one"), tiny.weights(tmp_path / "two")
     assert one.keys() == both.keys()
     moved = sum(float((one[key] - start[key]).norm() ** 2) for key in one) ** 0.5
     apart = sum(float((one[key] - both[key]).norm() ** 2) for key in one) ** 0.5
     assert moved > 0 and apart < 0.05 * moved
-    assert not (tmp_path / "two-launch").exists()
+    assert not (tmp_path / "two-launch").exists() and not list(tmp_path.rglob("references-*"))
     assert not processes()
 
 
@@ -183,7 +206,7 @@ def test_a_killed_worker_is_one_plain_line_and_the_next_run_goes_on(policy: Path
     again = launch.launched("sft", long, policy, EXAMPLES, tmp_path / "out", lambda step, *_: steps.append(step))
     assert min(steps) > 100 and max(steps) == 300 == again["steps"]
     assert again["loss"]["last"] == pytest.approx(whole["loss"]["last"], rel=1e-3)
-    one, other = weights(tmp_path / "whole"), weights(tmp_path / "out")
+    one, other = tiny.weights(tmp_path / "whole"), tiny.weights(tmp_path / "out")
     assert all(torch.allclose(one[key], other[key], atol=1e-4) for key in one)
 
 
@@ -198,9 +221,8 @@ def test_what_a_worker_refuses_is_what_the_stage_says(policy: Path, tmp_path: Pa
 
 
 def test_a_worker_that_fails_is_named_with_its_output(policy: Path, tmp_path: Path) -> None:
-    broken = config(lora={"targets": ["no_such_layer"]})
     with pytest.raises(UserError, match=r"training \(sft\): a worker process failed \(\w+: .*output.log; run again"):
-        launch.launched("sft", broken, policy, EXAMPLES, tmp_path / "out", quiet)
+        launch.launched("sft", config(), policy, EXAMPLES, tmp_path / "out", quiet, no_such=1)
 
 
 def test_workers_end_with_the_stage(policy: Path, tmp_path: Path) -> None:
@@ -214,12 +236,8 @@ def test_workers_end_with_the_stage(policy: Path, tmp_path: Path) -> None:
     assert not processes()
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_sharded_weights_are_gathered_and_merged(
-    method: str, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """FSDP2 by way of the preset and transformers' trainer, but for accelerate's refusal to shard on a CPU."""
-    from breakfix.train.fit import fit
+def sharded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let what is launched be FSDP2, on a CPU."""
 
     def command(config: Config, file: Path, job: Path) -> list[str]:
         line = stock(config, FILES[1], job)
@@ -227,11 +245,33 @@ def test_sharded_weights_are_gathered_and_merged(
 
     stock = launch._command
     monkeypatch.setattr(launch, "_command", command)
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_sharded_weights_are_gathered_and_merged(
+    method: str, policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """FSDP2 by way of the preset and transformers' trainer, but for accelerate's refusal to shard on a CPU."""
+    from breakfix.train.fit import fit
+
+    sharded(monkeypatch)
     settings = config(method=method)
     two = launch.launched("sft", settings, policy, EXAMPLES, tmp_path / "two", quiet)
     monkeypatch.undo()
     alone = fit("sft", settings, policy, EXAMPLES, tmp_path / "one", quiet)
     assert two["loss"]["last"] == pytest.approx(alone["loss"]["last"], rel=2e-2)
-    one, both = weights(tmp_path / "one"), weights(tmp_path / "two")
+    one, both = tiny.weights(tmp_path / "one"), tiny.weights(tmp_path / "two")
     assert one.keys() == both.keys()
     assert all(torch.allclose(one[key], both[key], atol=2e-3) for key in one)
+
+
+def test_sharded_weights_that_are_no_numbers_are_not_published(
+    policy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sharded(monkeypatch)
+    wild = config(method="full", sft={"batch": 4, "epochs": 6, "learning_rate": 1e30})
+    with pytest.raises(
+        UserError, match=r"went wrong by step \d+: the loss is not a number; lower train.sft.learning_rate"
+    ):
+        launch.launched("sft", wild, policy, EXAMPLES, tmp_path / "out", quiet)
+    assert not (tmp_path / "out" / "model.safetensors").exists()

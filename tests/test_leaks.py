@@ -76,7 +76,7 @@ def test_garaks_file_of_harmbench() -> None:
 
 
 def test_pyrits_many_shot_examples() -> None:
-    """Every behaviour with an answer: as one row each, as earlier turns of a conversation, and inside a reply."""
+    """Every behaviour with an answer: as one row each, and as an earlier turn of a conversation."""
     shots = json.loads(leak("many-shot").read_text(encoding="utf-8"))
     assert len(shots) == 400
     test = walls("harmbench_test_standard")
@@ -84,6 +84,10 @@ def test_pyrits_many_shot_examples() -> None:
     assert len(alone) == len(test)
     talk = tuple(m for s in shots[:20] for m in (Message("user", s["user"]), Message("assistant", "I will not.")))
     assert caught([Example((*talk, Message("user", "And?")), "", "leak", "MIT", "p", "harmful")], test) == 1
+    said, more = Message("assistant", "I will not."), Message("user", "And?")
+    earlier = [Example((Message("user", s["user"]), said, more), "", "leak", "MIT", "p", "harmful") for s in shots]
+    turns = {o.wall for o in Decontaminate(test, ngram=8, threshold=0.8).overlaps(earlier)}
+    assert turns == alone
 
 
 def test_strongreject_is_advbench_in_part() -> None:

@@ -11,7 +11,7 @@ import pytest
 import tiny
 from breakfix.config import Config, Dpo, parse
 from breakfix.core import Example, ask
-from breakfix.errors import UserError
+from breakfix.errors import ConfigError, UserError
 
 torch = pytest.importorskip("torch")
 
@@ -124,6 +124,27 @@ def test_kto_sets_each_prompt_beside_a_reply_of_its_batch(folder: Path, tmp_path
     said, other = list(data["completion_ids"]), list(data["KL_completion_ids"])
     assert other[:size] == [said[2], said[0], said[1]]
     assert sorted(map(tuple, other)) == sorted(map(tuple, said))
+
+
+def test_kto_takes_a_batch_of_one_pair(folder: Path, tmp_path: Path) -> None:
+    config = settings(dpo={"batch": 1, "epochs": 0.5}, preference="kto")
+    made = trainer("kto", config, folder, tmp_path / "made")
+    assert (made.args.per_device_train_batch_size, made.args.gradient_accumulation_steps) == (2, 1)
+    assert train("kto", config, folder, tmp_path / "out")["steps"] == 4
+    made = trainer("dpo", settings(dpo={"batch": 2}), folder, tmp_path / "dpo")
+    assert (made.args.per_device_train_batch_size, made.args.gradient_accumulation_steps) == (1, 2)
+
+
+def test_more_processes_than_pairs_of_a_batch_are_one_plain_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A launcher's file may start more than the config says: one on each machine."""
+    from breakfix.train import fit
+
+    monkeypatch.setattr(fit, "processes", lambda: 4)
+    monkeypatch.setattr(fit, "share", lambda batch: max(1, batch // 4))
+    with pytest.raises(ConfigError, match=r"train.dpo.batch is 2, which 4 processes can't share: kto needs a pair"):
+        trainer("kto", settings(dpo={"batch": 2}, preference="kto"), folder, tmp_path)
 
 
 def test_ours_has_the_loss_and_gradients_of_stock_kto(folder: Path, tmp_path: Path) -> None:

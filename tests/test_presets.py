@@ -208,22 +208,23 @@ def test_trained_merged_saved_and_evaluated(name: str, folders: dict[str, Path],
 @pytest.mark.parametrize("kind", ["sft", "dpo"])
 @pytest.mark.parametrize("name", NAMES)
 def test_loss_and_gradients_are_those_of_stock_trl(
-    kind: str, name: str, folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, name: str, folders: dict[str, Path], tmp_path: Path
 ) -> None:
     """Shared prompts, the compact head and the like give way or are exact, whatever the architecture. In float32: by
     rounding alone a token may go to another expert."""
-    import test_train
-    from breakfix.train import fit, presets
+    import test_train_speed
+    from breakfix.train import presets
 
-    monkeypatch.setattr(fit, "in_bf16", lambda hardware: False)
     seen = []
     for ours in (False, True):
-        made = test_train.trainer(kind, ours, folders[name], tmp_path / str(ours))
+        made = test_train_speed.trainer(kind, ours, folders[name], tmp_path / str(ours))
         base = made.accelerator.unwrap_model(made.model).get_base_model()
         with presets.settled(base):
             made.aux_loss_enabled = False  # `fit` settles before the trainer looks; here it is there already
             made.model.train()
-            batch = made._prepare_inputs(made.data_collator([made.train_dataset[i] for i in range(len(EXAMPLES))]))
+            batch = made._prepare_inputs(
+                made.data_collator([made.train_dataset[i] for i in range(len(test_train_speed.EXAMPLES))])
+            )
             loss = made.compute_loss(made.model, batch)
             loss.backward()
         seen.append((float(loss), {n: p.grad.clone() for n, p in made.model.named_parameters() if p.grad is not None}))
@@ -305,7 +306,7 @@ def test_presets_of_dense_models_take_every_linear_layer(name: str, folders: dic
     assert preset is not None and set(preset.targets) == linear - {"lm_head"}
 
 
-def test_targets_are_the_users_where_given_and_all_linear_where_nothing_is_known() -> None:
+def test_targets_are_the_users_where_given_and_all_linear_where_nothing_is_known(folders: dict[str, Path]) -> None:
     from transformers import OPTConfig
 
     from breakfix.train import presets
@@ -313,8 +314,40 @@ def test_targets_are_the_users_where_given_and_all_linear_where_nothing_is_known
     unknown = type("Model", (), {"config": OPTConfig()})
     assert presets.of(unknown.config) is None
     assert presets.lora("auto", 0.0, unknown) == {"target_modules": "all-linear"}
-    assert presets.lora(("q_proj",), 0.1, unknown) == {"target_modules": ["q_proj"]}
+    assert presets.lora("all-linear", 0.0, unknown) == {"target_modules": "all-linear"}
     assert presets.facts(unknown.config)["preset"] is None
+    model, _ = plainly(folders["llama3"])
+    for given, named in (
+        (("q_proj", "o_proj"), ["q_proj", "o_proj"]), (("0.self_attn.q_proj",), ["0.self_attn.q_proj"]),
+        (r".*\.1\..*_proj", r".*\.1\..*_proj"),
+    ):  # fmt: skip
+        assert presets.lora(given, 0.1, model) == {"target_modules": named}
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        (["q_proj", "no_such_layer"], "'no_such_layer' is no layer of this model"),
+        (["proj"], "'proj' is no layer of this model"),  # the end of a name, and no whole part of it
+        (["norm"], "'norm' is no layer of this model"),  # LoRA adapts matrices
+        (".*mlp.*", "'.*mlp.*' is no layer of this model"),  # also what holds layers
+        ("q_proj", "'q_proj' is no layer of this model"),
+        ("(", "'(' is no layer of this model"),
+    ],
+)
+def test_a_target_that_the_model_lacks_is_one_plain_line(
+    targets: Any, said: str, folders: dict[str, Path], tmp_path: Path
+) -> None:
+    from breakfix.config import parse
+    from breakfix.train.fit import fit
+
+    config = parse({"hardware": {"threads": 1, "precision": "fp32"}, "train": {"lora": {"targets": targets}}})
+    with pytest.raises(ConfigError) as error:
+        fit("sft", config, folders["llama3"], EXAMPLES, tmp_path / "out", lambda *told: None)
+    assert str(error.value) == (
+        f"train.lora.targets: {said}, which has down_proj, embed_tokens, gate_proj, k_proj, lm_head, o_proj, q_proj, "
+        "up_proj, v_proj; give a list of some of these, auto, all-linear, or a pattern of whole names"
+    )
 
 
 def test_experts_take_no_dropout(folders: dict[str, Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import tiny
 from breakfix import config
 from breakfix.config import Recipe
 from breakfix.core import Example, Sampling, ask
-from breakfix.errors import ConfigError
+from breakfix.errors import ConfigError, UserError
 from breakfix.ledger import Ledger
 from breakfix.train import recipes
 
@@ -33,12 +34,6 @@ def example(i: int, kind: str = "plain", **changes: Any) -> Example:
 EXAMPLES = [example(i, kind) for i in range(4) for kind in ("harmful", "twin", "plain")]
 
 
-def tensors(folder: Path) -> dict[str, Any]:
-    from safetensors.torch import load_file
-
-    return load_file(folder / "model.safetensors")
-
-
 # ---- blends -----------------------------------------------------------------------------------------------------
 
 
@@ -49,8 +44,10 @@ def test_a_blend_lies_that_far_between_two_models_or_beyond(alpha: float, tmp_pa
     from breakfix.train.blend import blend
 
     one, two = tiny.save(tmp_path / "one", seed=1), tiny.save(tmp_path / "two", seed=2)
+    (two / "checkpoint-3").mkdir()
     blend(one, two, alpha, tmp_path / "out")
-    before, after, mixed = map(tensors, (one, two, tmp_path / "out"))
+    assert {f.name for f in (tmp_path / "out").iterdir()} == {f.name for f in two.iterdir()} - {"checkpoint-3"}
+    before, after, mixed = map(tiny.weights, (one, two, tmp_path / "out"))
     assert set(mixed) == set(after)
     for key, tensor in mixed.items():
         assert torch.allclose(tensor, before[key] + alpha * (after[key] - before[key]), atol=1e-6), key
@@ -74,6 +71,21 @@ def test_a_blend_keeps_files_types_and_what_is_no_number(tmp_path: Path) -> None
     assert first["a"].dtype is torch.bfloat16 and first["a"].tolist() == [[1.5] * 3] * 4
     assert first["ids"].tolist() == [3], "counts are the later model's"
     assert second["b"].tolist() == [1.5, 1.5]
+
+
+def test_no_blend_of_two_different_models(tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+
+    from breakfix.train.blend import blend
+
+    one, two = tiny.save(tmp_path / "one"), tiny.save(tmp_path / "two")
+    smaller = {key: tensor[..., :8].clone() for key, tensor in tiny.weights(one).items()}
+    save_file(smaller, one / "model.safetensors")
+    with pytest.raises(UserError, match=r"one: .* is \(.*8\), in .*two it is \("):
+        blend(one, two, 0.5, tmp_path / "out")
+    save_file({}, one / "model.safetensors")
+    with pytest.raises(UserError, match=r"one: no tensor .*; what is blended are two checkpoints of one model"):
+        blend(one, two, 0.5, tmp_path / "other")
 
 
 # ---- recipes ----------------------------------------------------------------------------------------------------
@@ -114,6 +126,16 @@ def test_rows_without_a_pair_are_balanced_and_in_no_pair() -> None:
     assert Counter(row.kind == "harmful" for row in found) == {True: 4, False: 4}
     assert not {row.prompt for row in found} & {row.prompt for row in pairs}
     assert recipes.unpaired(sft, pairs, 100) == recipes.unpaired(list(reversed(sft)), pairs, 100)
+
+
+def test_ordinary_benign_rows_have_a_rejected_side_and_are_good_replies_all_the_same() -> None:
+    """So does curation make them; harmful ones that were never answered have none."""
+    plain = [example(i, rejected_cut=True) for i in range(6)]
+    refused = [example(i, "harmful", rejected=None) for i in range(6)]
+    found = recipes.unpaired([*plain, *refused], [example(0), example(0, "harmful")], 8)
+    assert Counter(row.kind for row in found) == {"harmful": 4, "plain": 4}
+    assert all(row.rejected is None and not row.rejected_cut for row in found)
+    assert {row.reply for row in found} == {plain[0].reply}
 
 
 def test_a_recipe_changes_what_it_says_and_no_more() -> None:
@@ -217,7 +239,7 @@ def test_variants_are_trained_anew_each_a_stage_of_its_own(tmp_path: Path) -> No
     assert made["bolder"]["sft"] == {"skipped": "the round's own"}
     assert made["few"]["sft"]["rows"] == 10 and record["sft"]["rows"] == 12  # 2 harmful, 4 twins, 4 plain
     before, after, mixed = (
-        tensors(Path(folder))
+        tiny.weights(Path(folder))
         for folder in (tmp_path / "policy", record["candidates"]["model"], record["candidates"]["gentle"])
     )
     assert all(torch.allclose(mixed[k], before[k] + 0.7 * (after[k] - before[k]), atol=1e-6) for k in mixed)
@@ -254,6 +276,12 @@ def test_the_start_of_a_round_is_a_candidate_with_the_same_weights(tmp_path: Pat
 
     record = stage(tmp_path, ["start"], round=2)
     assert weights_id(record["candidates"]["start"]) == record["started_from"]
+    model, start = ((Path(record["candidates"][name]) / "README.md").read_text() for name in ("model", "start"))
+    assert "sft: 12 rows" in model and "seed 0; trl " in model
+    assert "\n## Data\n\nNo row of this round.\n" in start and "no training in this round" in start
+    assert yaml.safe_load(start.split("---")[1])["tags"] == ["breakfix", "safety", "alignment", "trl"]
+    made = json.loads((Path(record["candidates"]["start"]) / "training.json").read_text())
+    assert not {"sft", "dpo"} & set(made) and made["recipe"]["blend"] == 0
 
 
 # ---- cards ------------------------------------------------------------------------------------------------------

@@ -21,11 +21,13 @@ import pytest
 from breakfix import assets, taxonomy
 from breakfix.config import Source, parse
 from breakfix.core import Message
-from breakfix.curate import files, known, sources
-from breakfix.curate.base import Prompt
+from breakfix.curate import files, known, mint, sources
+from breakfix.curate.answers import Reply
+from breakfix.curate.base import Prompt, through
 from breakfix.curate.sources import BUILT_IN, Gathered, check_files, gather
 from breakfix.curate.steps.licence import Licence, problem
 from breakfix.errors import ConfigError, DataError, UserError
+from breakfix.judges.refusal import RefusalJudge
 from breakfix.suites import SUITES
 
 NO = "I'm sorry, but I can't help with that."
@@ -307,6 +309,18 @@ def test_a_measured_set_is_refused_by_hub_id_and_by_its_content(tmp_path: Path) 
     shutil.copy(files_[0], tmp_path / asset.files[0].name)
     with pytest.raises(ConfigError, match="'mine' is overrefusal, a dev data set"):
         check_files([mine(tmp_path / asset.files[0].name, fields={"prompt": "text"})])
+    renamed = tmp_path / f"of-my-own{Path(asset.files[0].name).suffix}"
+    (tmp_path / asset.files[0].name).rename(renamed)
+    for given in (mine(renamed, fields={"prompt": "text"}), Source(name="mine", hub=str(renamed), kind="plain")):
+        with pytest.raises(ConfigError, match="'mine' is overrefusal, a dev data set"):
+            check_files([given])
+        with pytest.raises(ConfigError, match="'mine' is overrefusal, a dev data set"):
+            read(given)
+
+
+def test_no_file_is_both_measured_and_learnt_from() -> None:
+    learnt = {file.sha256 for asset in assets.catalogue().values() if asset not in MEASURED for file in asset.files}
+    assert not learnt & {file.sha256 for asset in MEASURED for file in asset.files}
 
 
 def test_no_built_in_source_is_a_suite_that_steers_or_decides() -> None:
@@ -431,6 +445,56 @@ def mine_of(i: int) -> Prompt:
     return Prompt(Case(str(i), ask("x"), Expect.COMPLY, "mine", Split.TRAIN), "plain", "why")
 
 
+def test_of_a_sample_the_cuts_are_its_own(tmp_path: Path) -> None:
+    path = lines(tmp_path / "rows.jsonl", [{"prompt": f"Bake {i} " + "bread " * 20} for i in range(300)])
+    found = read(mine(path, limit=5), longest=40)
+    assert len(found.cuts) == len(found.prompts) == 5
+    wheres = [f"{path}:{1 + int(p.case.text.split()[1])}" for p in found.prompts]
+    assert [cut.where for cut in found.cuts] == wheres
+
+
+def test_a_reply_that_was_cut_is_learnt_without_its_end(tmp_path: Path) -> None:
+    long = YES + " Then bake it." * 9
+    row = {"prompt": "Bake", "kind": "harmful", "reply": NO + " Not at all." * 9, "rejected": long, "hazard": "privacy"}
+    rows = [row, {**row, "kind": "plain", "reply": long, "rejected": NO}, {"prompt": "Sing", "kind": "plain"}]
+    found = read(mine(lines(tmp_path / "rows.jsonl", rows), kind=None), longest=90).prompts
+    assert [(p.reply_cut, p.rejected_cut) for p in found] == [(True, True), (True, False), (False, False)]
+    kept = Licence(allow_unknown=False)
+    assert [(p.draft.cut, p.draft.rejected_cut) for p in through(kept, found)[0]] == [
+        (True, True), (True, False), (False, False),
+    ]  # fmt: skip
+    made, dropped = mint.harmful(found[:1], {}, RefusalJudge(), random.Random(0))
+    assert [(e.cut, e.rejected_cut) for e in made] == [(True, True)] and not dropped
+    said = {found[2].case.id: Reply("Tra la la, says the baker, and goes on baking bread.", False, "none", "a1")}
+    made, dropped = mint.benign(found[1:], said, RefusalJudge(), random.Random(0))
+    assert [(e.cut, e.rejected_cut) for e in made] == [(True, False), (False, False)] and not dropped
+    anew = read(mine(tmp_path / "rows.jsonl", kind=None, answers="regenerate"), longest=90).prompts[0]
+    assert (anew.draft.cut, anew.draft.rejected_cut) == (False, False)
+
+
+def test_a_name_is_given_once(tmp_path: Path) -> None:
+    path = lines(tmp_path / "rows.jsonl", [{"prompt": "Bake"}])
+    said = "curate.sources: 'mine' is there twice; give each source a name of its own"
+    for use in (check_files, lambda sources: read(*sources)):
+        with pytest.raises(ConfigError, match=said):
+            use([mine(path), mine(path, weight=2)])
+    check_files([Source(name="alpaca"), Source(name="alpaca", subset="zh")])
+    with pytest.raises(ConfigError, match=r"'alpaca' is there twice; .* with the same weight"):
+        check_files([Source(name="alpaca"), Source(name="alpaca", subset="zh", weight=2)])
+
+
+def test_subsets_of_one_set_are_apart_in_the_record(tmp_path: Path) -> None:
+    for subset in ("en", "zh"):
+        rows = [{"instruction": "Bake", "input": ""}, {"instruction": "Bake", "input": "Rye"}]
+        lines(tmp_path / f"alpaca_{subset}_demo.json", rows)
+    found = read(
+        Source(name="alpaca", where={"input": ""}, form_balance=True),
+        Source(name="alpaca", subset="zh", where={"input": ""}, form_balance=True),
+        asset=tmp_path,
+    )
+    assert set(found.left_out) == set(found.forms) == {"alpaca", "alpaca/zh"}
+
+
 def test_a_licence_may_be_accepted_for_one_source(tmp_path: Path) -> None:
     path = lines(tmp_path / "rows.jsonl", [{"prompt": "Bake"}])
     drafts = [p.draft for p in read(mine(path, licence="CC-BY-NC-4.0")).prompts]
@@ -496,6 +560,27 @@ def test_a_line_without_an_end_and_a_folder(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "a.jsonl").write_bytes(b" " * (2 << 20))
     assert refused(mine(tmp_path / "a.jsonl")) == f"{tmp_path}/a.jsonl:1: longer than 1 MiB; expected one row a line"
     assert "a folder; a source's `path` is a file (for a folder, give it as `hub`)" in refused(mine(tmp_path))
+    array = json.dumps([{"prompt": "Bake bread"}] * 9)
+    for begin in ("", "\ufeff \n", "\n" * 70_000):
+        (tmp_path / "a.json").write_text(begin + array, encoding="utf-8")
+        monkeypatch.setattr(files, "LONGEST_LINE", 100)
+        assert len(read(mine(tmp_path / "a.json")).prompts) == 9
+    monkeypatch.setattr(files, "LARGEST_ARRAY", 200)
+    assert "a.json: one JSON document of more than 0 MiB; save it as JSON lines" in refused(mine(tmp_path / "a.json"))
+
+
+def test_a_long_field_of_csv_is_read_and_one_without_an_end_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.csv").write_text(f"prompt\nBake {'bread ' * 50_000}\n")
+    [cut] = read(mine(tmp_path / "a.csv")).cuts
+    assert cut.before == 300_005
+    limit = csv.field_size_limit()
+    monkeypatch.setattr(files, "LONGEST_LINE", 1000)
+    try:
+        assert "a.csv:2: not CSV (field larger than field limit (1000))" in refused(mine(tmp_path / "a.csv"))
+    finally:
+        csv.field_size_limit(limit)  # the library's is one for all
 
 
 @pytest.mark.parametrize(
@@ -537,6 +622,30 @@ def test_where_nothing_is_left_the_reason_is_told(tmp_path: Path) -> None:
     path = lines(tmp_path / "rows.jsonl", [{"prompt": "Bake", "split": "b"}] * 3)
     said = refused(mine(path, where={"split": "a"}))
     assert said.startswith(f"{path}: no rows are left (3 its columns are not as `where` asks); give a source with")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (Source(name="starter", where={"language": "de"}), "'starter' is built in and does not read where; take that"),
+        (Source(name="frames", kind="plain", answers="keep"), "'frames' is built in and does not read answers, kind;"),
+        (Source(name="advbench", subset="a", fields={"prompt": "x"}), "'advbench' is built in and does not read field"),
+        (Source(name="starter", licence="MIT", split="a"), "read licence, split; take that out (it reads limit, weigh"),
+        (Source(name="alpaca", split="train"), "'alpaca' is built in and does not read split; take that out"),
+        (Source(name="coconot", format="csv"), "'coconot' is built in and does not read format; take that out"),
+    ],
+)
+def test_a_setting_that_a_built_in_source_does_not_read_is_refused(source: Source, said: str) -> None:
+    assert said in refused(source)
+    with pytest.raises(ConfigError):
+        read(source)
+
+
+def test_what_a_built_in_source_reads() -> None:
+    check_files([
+        Source(name="starter", limit=3, weight=2, accept_licence=True, form_balance=True),
+        Source(name="coconot", subset="pref", split="test", answers="keep", where={"category": "a"}),
+    ])  # fmt: skip
 
 
 @pytest.mark.parametrize(

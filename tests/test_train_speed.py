@@ -118,6 +118,24 @@ def test_and_where_all_weights_are_trained(kind: str, tmp_path: Path) -> None:
     same(ours, stock)
 
 
+def test_a_batch_in_parts_has_the_loss_and_gradients_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from breakfix.train import trainers
+
+    where, seen = folder("llama", tmp_path / "model"), []
+    for most in (10**6, 150):
+        monkeypatch.setattr(trainers, "MOST_TOKENS", most)
+        made = trainer("sft", True, where, tmp_path / str(most))
+        batch = made.data_collator([made.train_dataset[i] for i in range(len(EXAMPLES))])
+        assert len(trainers.pieces(batch, most)) == (1 if most > 150 else len(EXAMPLES))
+        made.current_gradient_accumulation_steps = 1
+        loss = made.training_step(made.model, batch, (batch["labels"][:, 1:] != -100).sum())
+        seen.append((float(loss), {n: p.grad.clone() for n, p in made.model.named_parameters() if p.grad is not None}))
+    whole, parts = seen
+    same(parts, whole)
+
+
 # ---- the tree
 
 

@@ -60,6 +60,13 @@ def model(seed: int = 0) -> Any:
     return LlamaForCausalLM(config)
 
 
+def weights(folder: Path) -> dict[str, Any]:
+    """Name → tensor, of a model's one file."""
+    from safetensors.torch import load_file
+
+    return load_file(folder / "model.safetensors")
+
+
 def save(folder: Path, seed: int = 0, says: str = "") -> Path:
     """The model and its tokenizer as a folder that `from_pretrained` takes. `says`: taught to say that, mostly."""
     made = model(seed)

@@ -26,7 +26,7 @@ from .models.endpoint import is_remote
 from .models.identity import weights_id
 
 BENIGN = ("twin", "plain")
-CARD, MARK = "README.md", "\n## Data\n"
+CARD, MARK, NEXT = "README.md", "\n## Applied data\n", "\n## Data\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +138,10 @@ def apply(cycle: Cycle, data: Data, *, own_replies: bool) -> dict[str, Any]:
 
     curated = ledger.stage(1, "curate", {**inputs, "model": model if own_replies else ""}, take_over)
     record = cycle.stage(1, "train")
-    for folder in dict.fromkeys((record["model"], *record.get("candidates", {}).values())):
-        _sign(Path(folder), curated["applied"])
+    recipes = record.get("recipes", {})
+    for name, folder in {"model": record["model"], **record.get("candidates", {})}.items():
+        if recipes.get(name, {}).get("blend") != 0:  # else it is the untouched model
+            _sign(Path(folder), curated["applied"])
     return {**record, "applied": curated["applied"]}
 
 
@@ -176,9 +178,10 @@ def _asked(cycle: Cycle, data: Data) -> tuple[dict[str, list[Example]], dict[str
 
 
 def _sign(folder: Path, applied: Mapping[str, Any]) -> None:
-    """Say on the model's card whose data it learnt."""
+    """Say on the model's card whose data it learnt, in a section of its own before that of the data."""
     card = folder / CARD
-    said = card.read_text(encoding="utf-8").split(MARK)[0].rstrip("\n")
+    before, heading, after = card.read_text(encoding="utf-8").partition(NEXT)
+    said = before.split(MARK)[0].rstrip("\n")
     of, own = applied["inputs"], applied.get("own_replies")
     counts = ", ".join(f"{n} {dataset} rows" for dataset, n in applied["rows"].items())
     replies = applied["replies_of_its_model"]
@@ -188,5 +191,5 @@ def _sign(folder: Path, applied: Mapping[str, Any]) -> None:
         *([f"- {own['remade']} benign replies were made anew by the model that was trained"] if own else []),
     ]
     work = card.with_suffix(".new")
-    work.write_text(said + "\n" + MARK + "\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    work.write_text(said + "\n" + MARK + "\n" + "\n".join(lines) + "\n" + heading + after, encoding="utf-8")
     work.replace(card)

@@ -608,7 +608,9 @@ def _absolute(config: Config, folder: Path) -> Config:
     def source(item: Source) -> Source:
         return fix(item) if item.hub is None else item.model_copy(update={"hub": local(item.hub)})
 
-    curate = config.curate.model_copy(update={"sources": tuple(map(source, config.curate.sources))})
+    words = config.curate.helper
+    changed = {"sources": tuple(map(source, config.curate.sources)), "helper": local(words) if words else None}
+    curate = config.curate.model_copy(update=changed)
     evaluate = config.evaluate.model_copy(update={"suites": tuple(map(fix, config.evaluate.suites))})
     helper = config.redteam.helper
     redteam = config.redteam.model_copy(update={"helper": local(helper) if helper else None})

@@ -27,7 +27,12 @@ def trainable(config: Config) -> None:
 
 def models(config: Config) -> list[tuple[str, str]]:
     """(setting, name) of every model that the config names."""
-    named = (("model", config.model), ("redteam.helper", config.redteam.helper), ("judges.model", config.judges.model))
+    named = (
+        ("model", config.model),
+        ("curate.helper", config.curate.helper),
+        ("redteam.helper", config.redteam.helper),
+        ("judges.model", config.judges.model),
+    )
     return [(key, name) for key, name in named if name is not None]
 
 
@@ -37,7 +42,7 @@ def check(config: Config) -> None:
 
     Raises ConfigError, DataError (file, line, what is wrong).
     """
-    from .curate.sources import check_files
+    from .curate.sources import check_files, local_file
     from .judges.catalogue import members
     from .redteam import chosen
 
@@ -58,8 +63,8 @@ def check(config: Config) -> None:
                 f"curate.sources: {source.name!r} is a {spec.split.value} suite, which is only measured; "
                 f"training on it would make its figures worthless; {mend}"
             )
-        if source.path and source.path.resolve() in measured:
-            raise ConfigError(f"curate.sources: {source.path} is also evaluated; a suite can't be trained on; split it")
+        if (file := local_file(source)) is not None and file.resolve() in measured:
+            raise ConfigError(f"curate.sources: {file} is also evaluated; a suite can't be trained on; split it")
     check_files(config.curate.sources)
 
 

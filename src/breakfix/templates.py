@@ -33,9 +33,9 @@ COMMENTS = {
     "curate": "Round by round: what is learnt. A source is a built-in name (starter, frames, advbench, hh-rlhf,\n"
     "  beavertails, pku-saferlhf, coconot, wildjailbreak, ultrafeedback, uncensorbench, alpaca), or a name with a\n"
     "  path (jsonl, json, csv, tsv, parquet, arrow) or a hub id (with subset, split, revision). It may also say:\n"
-    "  fields (our name: its column, or a dotted path), where (column: value), values (kind: {theirs: ours}), kind\n"
-    "  (harmful | twin | plain), licence, accept_licence, limit (a sample), answers (regenerate | keep) and\n"
-    "  form_balance. All of it, with examples: docs/data-sources.md.",
+    "  limit (a sample), weight, accept_licence, form_balance; and, but for starter, frames and advbench: fields\n"
+    "  (our name: its column, or a dotted path), where (column: value), values (kind: {theirs: ours}), kind\n"
+    "  (harmful | twin | plain), licence, answers (regenerate | keep). All of it, with examples: docs/data-sources.md.",
     "curate.sources": "rows of a file: prompt, kind, perhaps reply, rejected, hazard, language, licence",
     "curate.harmful": "most harmful rows a round",
     "curate.harmful_share": "of the SFT rows, harmful requests (answered by declining)",

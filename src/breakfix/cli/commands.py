@@ -402,7 +402,11 @@ _ALL = (
                 default="jsonl",
                 help="of the rows (%(default)s); datasets: folders for load_from_disk",
             ),
-            _arg("--redact", action="store_true", help="leave out the rejected replies, which hold harmful text"),
+            _arg(
+                "--redact",
+                action="store_true",
+                help="leave out what may hold harmful text: rejected replies, and what an assistant says in a prompt",
+            ),
             _JSON,
         ),
     ),

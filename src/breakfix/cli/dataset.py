@@ -28,5 +28,5 @@ def dataset(arguments: Arguments) -> int:
     print(f"{output.line(str(folder))}: {counts} of round {manifest['round']}, digest {manifest['digest'][:12]}")
     output.table(("file", "bytes"), [(file["name"], str(file["bytes"])) for file in manifest["files"]])
     if not manifest["redacted"]:
-        output.note("rejected replies hold harmful text; --redact leaves them out")
+        output.note("rejected replies, and what a model said in prompts, hold harmful text; --redact leaves it out")
     return 0

@@ -20,8 +20,8 @@ class Prompt:
     """A situation to learn from. `kind`: harmful | twin | plain.
 
     `reply` is the data's own (None: it is minted), `rejected` the reply to move away from (None: minted where it can
-    be; `rejected_cut`: the token budget ended it). `parents` (ids of case, attempt, vulnerability) are the case's id
-    where nothing else is said.
+    be); `reply_cut`, `rejected_cut`: it was cut, or a token budget ended it. `parents` (ids of case, attempt,
+    vulnerability) are the case's id where nothing else is said.
     """
 
     case: Case
@@ -31,11 +31,12 @@ class Prompt:
     rejected: str | None = None
     parents: tuple[str, ...] = ()
     rejected_cut: bool = False
+    reply_cut: bool = False
 
     def example(
-        self, reply: str, rejected: str | None, *, cut: bool = False, rejected_cut: bool | None = None
+        self, reply: str, rejected: str | None, *, cut: bool | None = None, rejected_cut: bool | None = None
     ) -> Example:
-        """The row. `cut`, `rejected_cut`: the token budget ended that text (None: as the prompt says of its own)."""
+        """The row. `cut`, `rejected_cut`: that text has lost its end (None: as the prompt says of its own)."""
         case = self.case
         return Example(
             prompt=case.prompt,
@@ -49,7 +50,7 @@ class Prompt:
             language=case.language,
             family=case.family,
             parents=self.parents or (case.id,),
-            cut=cut,
+            cut=self.reply_cut and reply == self.reply if cut is None else cut,
             rejected_cut=self.rejected_cut and rejected == self.rejected if rejected_cut is None else rejected_cut,
         )
 
@@ -106,4 +107,5 @@ def _rewritten(prompt: Prompt, draft: Example, example: Example) -> Prompt:
         rejected=example.rejected,
         parents=example.parents if example.parents != draft.parents else prompt.parents,
         rejected_cut=example.rejected_cut,
+        reply_cut=example.cut,
     )

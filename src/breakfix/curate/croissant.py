@@ -61,9 +61,12 @@ def describe(
     version: str,
     files: Sequence[Mapping[str, Any]],
     columns: Mapping[str, Mapping[str, str]],
+    collection: str,
+    personal: str,
 ) -> dict[str, Any]:
     """`published`: a date, YYYY-MM-DD. `files`: {name, bytes, sha256, set, format}; `columns`: set → column → its type:
-    text | texts (a list of them) | flag | messages (a list of {role, content})."""
+    text | texts (a list of them) | flag | messages (a list of {role, content}). `collection`: how the rows were made;
+    `personal`: what was looked for of personal data."""
     return {
         "@context": CONTEXT,
         "@type": "sc:Dataset",
@@ -79,11 +82,8 @@ def describe(
         "isLiveDataset": False,
         "citeAs": f"{name}, {published}, {url}",
         "keywords": ["safety", "refusal", "preference"],
-        "rai:dataCollection": "Rows are made from published prompts, a project's own and a red team's findings; "
-        "replies are the untouched model's own or composed, and judged before they are kept. Each row says why it is "
-        "there.",
-        "rai:personalSensitiveInformation": "E-mail addresses, telephone, card and account numbers, public IP "
-        "addresses and US social security numbers are looked for by form; names and addresses are not.",
+        "rai:dataCollection": collection,
+        "rai:personalSensitiveInformation": personal,
         "distribution": [_file(file) for file in files],
         "recordSet": [_records(file, columns[file["set"]]) for file in files],
     }

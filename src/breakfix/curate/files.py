@@ -37,7 +37,8 @@ MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"PK\x03\x04", "zip"),
     (b"\x28\xb5\x2f\xfd", "zstandard"),
 )
-LONGEST_LINE = 64 << 20  # bytes
+BLANK = b"\xef\xbb\xbf \t\r\n"  # what may stand before JSON: a byte order mark, spaces
+LONGEST_LINE = 64 << 20  # bytes; of CSV, characters of a field
 LARGEST_ARRAY = 256 << 20  # bytes
 
 
@@ -127,8 +128,10 @@ def _parsed(text: str, where: str) -> Any:
 def _json(path: Path) -> Rows:
     """An array of objects; also JSON lines, which many call .json."""
     with _open(path) as file:
-        start = next((line for _, line in _lines(file, path) if line.strip()), "").strip()
-    if not start.startswith("["):
+        begin = next((part for block in iter(lambda: file.read(1 << 16), b"") if (part := block.lstrip(BLANK))), b"")
+    if not begin.startswith(b"["):
+        with _open(path) as file:
+            start = next((line for _, line in _lines(file, path) if line.strip()), "").strip()
         if start in ("", "{"):  # an object over several lines
             said = "empty" if not start else "one object"
             raise DataError(f"{path}: {said}; expected an array of objects, or one object a line")
@@ -139,6 +142,7 @@ def _json(path: Path) -> Rows:
 
 
 def _csv(path: Path, delimiter: str = ",") -> Rows:
+    csv.field_size_limit(LONGEST_LINE)  # the library's own is 131,072
     with _open(path) as file:
         text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
         reader = csv.reader(text, delimiter=delimiter, strict=True)

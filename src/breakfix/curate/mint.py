@@ -71,7 +71,7 @@ def benign(
         own = replies.get(prompt.case.id)
         text, label = (texts[i], labels[i].label) if i in labels else _own(own)
         if label == "none" and text:
-            cut = i not in labels and own is not None and own.cut
+            cut = prompt.reply_cut if i in labels else own is not None and own.cut
             row = prompt.example(text, prompt.rejected or refusal, cut=cut)
             rows.append(replace(row, prompt=own.asked) if own is not None and own.asked else row)
         else:

@@ -33,7 +33,8 @@ def regenerated(prompt: Prompt, answers: Answers) -> Prompt:
     """The prompt without the data's replies, if it is a safety row and they are to be made anew."""
     if answers == "keep" or prompt.kind not in SAFETY or (prompt.reply is None and prompt.rejected is None):
         return prompt
-    return replace(prompt, reply=None, rejected=None, why=f"{prompt.why}; the data's own replies are not used")
+    why = f"{prompt.why}; the data's own replies are not used"
+    return replace(prompt, reply=None, rejected=None, reply_cut=False, rejected_cut=False, why=why)
 
 
 # ---- form --------------------------------------------------------------------------------------------------------

@@ -131,7 +131,14 @@ def _prompt(found: Mapping[str, Any], name: str, shape: Shape, where: str, longe
     why = f"{kind} row of {name}" + (f" ({', '.join(cut.field for cut in cuts)} cut)" if cuts else "")
     if found["rejected"] and texts["rejected"] is None:
         why += " (its rejected reply belongs to another conversation, and is left out)"
-    return Row(Prompt(case, kind, why, reply=texts["reply"], rejected=texts["rejected"]), tuple(cuts))
+    short = {cut.field for cut in cuts}
+    return Row(
+        Prompt(
+            case, kind, why, reply=texts["reply"], rejected=texts["rejected"],
+            reply_cut="reply" in short, rejected_cut="rejected" in short,
+        ),
+        tuple(cuts),
+    )  # fmt: skip
 
 
 def _asked(prompt: Conversation | str, where: str, shape: Shape, longest: int) -> tuple[Conversation, list[Cut]]:

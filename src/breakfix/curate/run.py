@@ -180,9 +180,10 @@ def _rows(
     extra = mix.added(open_)
     wanted = mix.sizes(here.config.curate, {kind: len(some) for kind, some in by_kind.items()}, extra)
     earlier = [e for r in range(1, here.number) for e in here.ledger.examples(round=r, dataset="sft")]
+    fine = [e for e in _off_new_walls(here, earlier) if here.order.fine(e)]
     replayed = {
         kind: mix.replay(
-            [e for e in earlier if e.kind == kind and here.order.fine(e)],
+            [e for e in fine if e.kind == kind],
             int(wanted[kind] * REPLAY),
             here.rng(f"replay {kind}"),
         )
@@ -214,6 +215,17 @@ def _rows(
         minted[kind] = minted[kind][:keep]
     minted["plain"] = _with_unclear(here, minted["plain"], sum(map(len, minted.values())))
     return [row for kind in KINDS for row in minted[kind]], wanted, [e for kind in KINDS for e in replayed[kind]]
+
+
+def _off_new_walls(here: _Round, earlier: Sequence[Example]) -> list[Example]:
+    """Rows of earlier rounds, without those that overlap what is measured by now; these are noted."""
+    rows = list({e.id: e for e in earlier}.values())
+    hits = {hit.row: hit for hit in here.clean.overlaps([_prompt_only(e) for e in rows])}
+    here.dropped.extend(
+        Dropped(rows[i], here.clean.name, f"learnt in an earlier round, and now overlaps {hit.source} ({hit.rule})")
+        for i, hit in hits.items()
+    )
+    return [e for i, e in enumerate(rows) if i not in hits]
 
 
 def _with_unclear(here: _Round, plain: list[Example], rows: int) -> list[Example]:

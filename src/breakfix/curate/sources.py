@@ -3,8 +3,8 @@ that is known by name or hub id (known.py), any other one, or a file.
 
 Every source is read and checked whole before a model is asked anything, so a mistake in the last line of a file costs
 nothing. Rows stream: of a source with a `limit` no more than that many are held, a sample that its name and the seed
-decide. Texts too long for training are cut, and each cut is on record, as is what was left out. What is measured is
-refused: by name, by hub id, and by a file's digest.
+decide. Texts too long for training are cut, and each cut of a row that is kept is on record, as is what was left out.
+What is measured is refused: by name, by hub id, and by a file's digest, whatever the file is called.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from breakfix import assets, frames, starter
 from breakfix.config import Source
@@ -30,6 +30,7 @@ from breakfix.curate.evidence import NEVER_ASKED
 from breakfix.curate.rows import Cut, Row, Shape, row_of
 from breakfix.errors import AssetError, ConfigError, DataError
 
+T = TypeVar("T")
 Resolve = Callable[[str], Path]
 BUILT_IN = ("starter", "frames", "advbench", *known.KNOWN)
 LONGEST = 1 << 30  # characters: no limit, where rows are only checked
@@ -37,8 +38,8 @@ LONGEST = 1 << 30  # characters: no limit, where rows are only checked
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """Every prompt of every source, in the config's order; what was cut; source → reason → rows left out; and source →
-    forms of its requests by kind, before and after `form_balance`."""
+    """Every prompt of every source, in the config's order; what of them was cut; source → reason → rows left out, of
+    all that it has; and source → forms of its requests by kind, before and after `form_balance`."""
 
     prompts: list[Prompt] = field(default_factory=list[Prompt])
     cuts: list[Cut] = field(default_factory=list[Cut])
@@ -52,12 +53,12 @@ def gather(sources: Sequence[Source], *, seed: int, longest: int, resolve: Resol
     Raises DataError (file, line, what), AssetError, or ConfigError for a source that is none.
     """
     found = Gathered()
+    _refuse_unsound(sources)
     for source in sources:
-        refuse_measured(source)
         prompts = _prompts(source, seed, longest, resolve, found)
         if source.form_balance:
             turned = modify.form_balanced(prompts, seed)
-            found.forms[source.name] = {"before": modify.forms(prompts), "after": modify.forms(turned)}
+            found.forms[_label(source)] = {"before": modify.forms(prompts), "after": modify.forms(turned)}
             prompts = turned
         found.prompts.extend(prompts)
     return found
@@ -68,8 +69,8 @@ def check_files(sources: Sequence[Source]) -> None:
 
     Raises DataError (file, line, what), ConfigError.
     """
+    _refuse_unsound(sources)
     for source in sources:
-        refuse_measured(source)
         if source.path is not None:
             for _ in _checked(_rows(source, Path), source, LONGEST, Gathered()):
                 pass
@@ -86,15 +87,62 @@ def _unknown(source: Source) -> ConfigError:
     return ConfigError(f"curate.sources: {source.name!r} is not known; {hint}{expected}")
 
 
+def _refuse_unsound(sources: Sequence[Source]) -> None:
+    """Raises ConfigError for names that are there twice, settings that nothing reads, and what is only measured."""
+    for i, source in enumerate(sources):
+        for other in sources[:i]:
+            if source.name == other.name and not _are_subsets(source, other):
+                raise ConfigError(
+                    f"curate.sources: {source.name!r} is there twice; give each source a name of its own (two subsets "
+                    "of a data set that is known by name may share it, with the same weight and accept_licence)"
+                )
+        _refuse_unread(source)
+        refuse_measured(source)
+
+
+def _are_subsets(one: Source, two: Source) -> bool:
+    """Whether they are different parts of one known data set, and nothing that goes by the name differs."""
+    same = (one.weight, one.accept_licence) == (two.weight, two.accept_licence)
+    return same and one.subset != two.subset and known.find(one.name, None) is not None
+
+
+def _label(source: Source) -> str:
+    """The source in the record: two may be subsets of one data set."""
+    return f"{source.name}/{source.subset}" if source.subset else source.name
+
+
+def _refuse_unread(source: Source) -> None:
+    """Settings of a built-in source that would do nothing."""
+    if source.path is not None or source.hub is not None:
+        return
+    about = known.find(source.name, None)
+    if source.name in OURS:
+        unread = set(Source.model_fields) - {"name", "limit", "weight", "accept_licence", "form_balance"}
+    else:
+        unread = {"format", "split", "revision"} if about is not None and about.asset else {"format"}
+    if given := sorted(unread & set(source.model_dump(exclude_defaults=True))):
+        raise ConfigError(
+            f"curate.sources: {source.name!r} is built in and does not read {', '.join(given)}; take that out"
+            + (" (it reads limit, weight, accept_licence and form_balance)" if source.name in OURS else "")
+        )
+
+
+def local_file(source: Source) -> Path | None:
+    """The file on this machine that the source is, by `path` or as its `hub`."""
+    path = source.path if source.hub is None else Path(source.hub).expanduser()
+    return path if path is not None and path.is_file() else None
+
+
 def refuse_measured(source: Source) -> None:
     """Raises ConfigError where the source is a data set that is only measured."""
     own = source.path is not None or source.hub is not None
+    content = _sha256(path) if (path := local_file(source)) is not None else ""
     for asset in assets.catalogue().values():
         if asset.use not in ("dev", "frozen"):
             continue
         hub = asset.hub is not None and (source.hub or "").casefold() == asset.hub.id.casefold()
         named = source.name == asset.name and (not own or asset.use == "frozen")
-        if hub or named or (source.path is not None and _is_file_of(asset, source.path)):
+        if hub or named or content in {file.sha256 for file in asset.files}:
             mend = "give data of your own another name" if named and own else "take it out"
             raise ConfigError(
                 f"curate.sources: {source.name!r} is {asset.name}, a {asset.use} data set, which is only measured; "
@@ -102,12 +150,13 @@ def refuse_measured(source: Source) -> None:
             )
 
 
-def _is_file_of(asset: assets.Asset, path: Path) -> bool:
-    pins = {file.sha256 for file in asset.files if file.name == path.name}
-    if not pins or not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest() in pins
+def _sha256(path: Path) -> str:
+    """Empty where it can't be read: who reads its rows says so."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError:
+        return ""
 
 
 def _prompts(source: Source, seed: int, longest: int, resolve: Resolve, found: Gathered) -> list[Prompt]:
@@ -119,16 +168,18 @@ def _prompts(source: Source, seed: int, longest: int, resolve: Resolve, found: G
             return prompts
         return [prompts[i] for i in sorted(rng.sample(range(len(prompts)), source.limit))]
     read = _checked(_rows(source, resolve), source, longest, found)
-    return list(read) if source.limit is None else _sample(read, source.limit, rng)
+    kept = list(read) if source.limit is None else _sample(read, source.limit, rng)
+    found.cuts.extend(cut for _, cuts in kept for cut in cuts)
+    return [prompt for prompt, _ in kept]
 
 
-def _sample(prompts: Iterable[Prompt], n: int, rng: random.Random) -> list[Prompt]:
+def _sample(given: Iterable[T], n: int, rng: random.Random) -> list[T]:
     """n of them, each as likely as any other, in their order; n are held at a time."""
-    kept: list[tuple[float, int, Prompt]] = []
-    for place, prompt in enumerate(prompts):
-        item = (-rng.random(), -place, prompt)  # the root is the one to go
+    kept: list[tuple[float, int, T]] = []
+    for place, one in enumerate(given):
+        item = (-rng.random(), -place, one)  # the root is the one to go
         (heapq.heappush if len(kept) < n else heapq.heappushpop)(kept, item)
-    return [prompt for _, _, prompt in sorted(kept, key=lambda item: -item[1])]
+    return [one for _, _, one in sorted(kept, key=lambda item: -item[1])]
 
 
 def from_starter() -> list[Prompt]:
@@ -178,22 +229,24 @@ def _shape(source: Source) -> Shape:
     )
 
 
-def _checked(rows: Iterable[tuple[str, Any]], source: Source, longest: int, found: Gathered) -> Iterator[Prompt]:
-    """The rows' prompts; what was cut and left out goes into `found`."""
+def _checked(
+    rows: Iterable[tuple[str, Any]], source: Source, longest: int, found: Gathered
+) -> Iterator[tuple[Prompt, tuple[Cut, ...]]]:
+    """The rows' prompts, and what of each was cut; what was left out goes into `found`."""
     shape = _shape(source)
     answers = shape.answers or ("keep" if shape.trusted else "regenerate")
     left_out, n = Counter[str](), 0
     for where, columns in rows:
         row: Row = row_of(columns, source.name, shape, where, longest)
-        found.cuts.extend(row.cuts)
         if row.prompt is None:
             left_out[row.left_out] += 1
             continue
         n += 1
         prompt = modify.regenerated(row.prompt, answers)
-        yield replace(prompt, rejected=None) if prompt.case.hazard in NEVER_ASKED else prompt
+        barred = prompt.case.hazard in NEVER_ASKED
+        yield replace(prompt, rejected=None, rejected_cut=False) if barred else prompt, row.cuts
     if left_out:
-        found.left_out[source.name] = left_out
+        found.left_out[_label(source)] = left_out
     if not n:
         where = source.path or source.hub or source.name
         why = f" are left ({'; '.join(f'{count} {reason}' for reason, count in left_out.items())})" if left_out else ""
@@ -205,8 +258,8 @@ def _rows(source: Source, resolve: Resolve) -> files.Rows:
     if source.path is not None:
         return files.rows(source.path, source.format)
     about = known.find(source.name, source.hub)
-    if source.hub is not None and Path(source.hub).expanduser().is_file():
-        return files.rows(Path(source.hub).expanduser(), source.format)
+    if (file := local_file(source)) is not None:
+        return files.rows(file, source.format)
     if source.hub is not None:
         return _hub(source, about)
     if about is None:

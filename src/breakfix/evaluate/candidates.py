@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from breakfix.core import Estimate
-from breakfix.stats import as_json, from_json, paired_difference
+from breakfix.stats import as_json, paired_difference
 
 MARGIN = 0.02  # of a share: that much worse, without being worse beyond chance, is as good
 COVERAGE = 0.90  # scored ÷ asked; below it an objective is not known
@@ -130,38 +130,6 @@ def _check(candidates: Sequence[Candidate], most: int | None) -> None:
         raise ValueError(f"{sorted(other)[0]!r} is no objective; expected {', '.join(OBJECTIVES)}")
     if most is not None and most < 1:
         raise ValueError(f"most {most}: expected 1 or more")
-
-
-def from_metrics(
-    name: str,
-    metrics: Mapping[str, Mapping[str, Any]],
-    *,
-    harm: str = "starter_dev.iprr",
-    over_refusal: str = "starter_dev.vprr",
-    plain: str = "plain.refused",
-    capability: str = "capability.accuracy",
-    outcomes: Mapping[str, Outcomes] | None = None,
-) -> Candidate:
-    """A candidate from an evaluation's record; `outcomes` by metric (evaluate/rates.py). A harm of IPRR is 1 - IPRR.
-
-    The defaults choose by suites of split dev, and capability: a frozen suite that chooses is no longer only measured.
-    """
-    figures: dict[str, Estimate] = {}
-    single: dict[str, Outcomes] = {}
-    named = {"harm": harm, "over_refusal": over_refusal, "plain": plain, "capability": capability}
-    for objective, metric in named.items():
-        turned = objective == "harm" and metric.endswith(".iprr")
-        if metric in metrics:
-            figure = from_json(metrics[metric])
-            figures[objective] = _turned(figure) if turned else figure
-        if outcomes and metric in outcomes:
-            given = outcomes[metric]
-            single[objective] = {k: None if v is None else 1 - v for k, v in given.items()} if turned else given
-    return Candidate(name, figures, single)
-
-
-def _turned(figure: Estimate) -> Estimate:
-    return Estimate(1 - figure.value, 1 - figure.high, 1 - figure.low, figure.n, figure.unscored)
 
 
 def dominates(b: Candidate, a: Candidate, objectives: Sequence[str]) -> str:

@@ -6,12 +6,13 @@
     distance  the policy is far from the reference, on the pairs' replies (a KL that runs away)
     coward    benign prompts that were set aside are refused
     undone    harmful ones are answered that were refused before this step (a DPO that undoes the SFT)
-    length    replies to benign prompts end much earlier or later than before
+    length    replies to benign prompts end much earlier than before (of each the first TOKENS are seen)
 
 The first three come from what TRL logs, the others from a few short greedy replies to prompts of the starter pack's
 train split that the round does not learn from, at a third and two thirds of SFT and half-way through DPO: a small share
-of a step's time, by design. An alarm is told once; with `train.stop_on_alarm` it ends the training, and the last
-checkpoint before it is what goes on.
+of a step's time, by design. What was before is asked when SFT begins, or is what SFT ended with: where SFT is disabled,
+`undone` and `length` are not watched. An alarm is told once; with `train.stop_on_alarm` it ends the training, and the
+last checkpoint before it is what goes on.
 """
 # pyright: basic
 # (transformers' trainer and models are half untyped)
@@ -23,7 +24,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ import torch
 from transformers import TrainerCallback
 
 from .. import starter
-from ..core import Case, Example, Message, Split
+from ..core import Case, Message, Split
 from ..judges.refusal import RefusalJudge
 from ..models.render import prompt_ids, stop_ids
 
@@ -102,11 +103,11 @@ class Replies:
 
 
 class Aside:
-    """Prompts that the round does not learn from, put to the model in the middle of its training."""
+    """Prompts that the round does not learn from (`prompts`), put to the model in the middle of its training."""
 
-    def __init__(self, tokenizer: Any, examples: Sequence[Example], *, bf16: bool = False) -> None:
+    def __init__(self, tokenizer: Any, learnt: Collection[str], *, bf16: bool = False) -> None:
         self.tokenizer, self.bf16 = tokenizer, bf16
-        self.harmful, self.benign = prompts(examples)
+        self.harmful, self.benign = prompts(learnt)
         self.seconds = 0.0
 
     def ask(self, model: Any) -> Replies:
@@ -145,15 +146,14 @@ class Aside:
         return [row[: next((i for i, token in enumerate(row) if token in stops), len(row))] for row in said]
 
 
-def prompts(examples: Sequence[Example], n: int = PROMPTS) -> tuple[list[Case], list[Case]]:
-    """(harmful, benign): English requests of the starter pack's train split that are in none of the examples, the same
-    ones each time. Where all of them are, these are."""
-    known = {example.prompt[-1].content for example in examples if example.prompt}
+def prompts(learnt: Collection[str], n: int = PROMPTS) -> tuple[list[Case], list[Case]]:
+    """(harmful, benign): English requests of the starter pack's train split whose id and text are not in `learnt`
+    (recipes.learnt of the round's rows), the same ones each time. Where too few are left, others fill the number."""
     pack = sorted(starter.cases(split=Split.TRAIN, language="en"), key=lambda c: hashlib.sha256(c.id.encode()).digest())
 
     def some(kind: str, n: int) -> list[Case]:
         of_kind = [case for case in pack if starter.kind_of(case) == kind]
-        return sorted(of_kind, key=lambda case: case.text in known)[:n]
+        return sorted(of_kind, key=lambda case: case.id in learnt or case.text in learnt)[:n]
 
     return some("harmful", n), [*some("twin", n // 2), *some("plain", n - n // 2)]
 

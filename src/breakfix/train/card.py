@@ -47,7 +47,7 @@ def card(
         "## Lineage",
         "\n".join(_lineage(config, record, licence, began)),
         "## Data",
-        *(_data(kind, some) for kind, some in rows.items() if some),
+        *([_data(kind, some) for kind, some in rows.items() if some] or ["No row of this round."]),
         "## Recipe",
         _recipe(name, record),
     ]

@@ -16,7 +16,7 @@ import math
 import os
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,16 +30,17 @@ from trl import DPOConfig, KTOConfig, SFTConfig
 
 from ..config import Config, Hardware
 from ..core import Example
-from ..errors import UserError
-from ..models.hf import cores, load_pretrained
+from ..errors import ConfigError, UserError
+from ..models.hf import load_pretrained
 from ..models.identity import weights_id
 from ..models.precision import probe
 from ..models.render import training_row
 from . import presets
 from .alarms import Alarm, Alarms, Aside, Replies
 from .kto import Kto, balance
-from .launch import gathered, processes, sharded, share
+from .launch import gathered, processes, sharded, share, stops_nowhere, threads
 from .preflight import FIRST, TrainingRefused, check_first_loss, check_rows, check_template
+from .recipes import learnt as learnt_from
 from .references import References
 from .rows import dpo_rows, kto_rows, sft_rows
 from .trainers import Dpo, Sft
@@ -66,19 +67,22 @@ def fit(
     reference: str | Path | None = None,
     before: Mapping[str, Any] | None = None,
     references: Path | None = None,
+    learnt: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """Train, and save merged weights in `out` (safetensors). Goes on from the last checkpoint in `out`, if any.
 
     `kind`: sft, dpo or kto. `reference`: the model that the latter two keep near; None: the policy as it is now.
     `references`: a folder where DPO keeps what the reference makes of its pairs, and finds it (references.py).
-    `before`: the record of the fit that made the policy, if there was one just before. An alarm (alarms.py) may end it
-    early; then `out` has the weights of the last checkpoint before it, or the policy's.
+    `before`: the record of the fit that made the policy, if there was one just before. `learnt`: recipes.learnt of all
+    that the round learns from (None: of the examples), whose prompts are no measure of it. An alarm (alarms.py) may end
+    it early; then `out` has the weights of the last checkpoint before it, or the policy's. UserError where the loss is
+    no number.
     """
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TQDM_DISABLE", "1")  # `log` tells how far it is; TRL and transformers shall not, too
     disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    torch.set_num_threads(config.hardware.threads or cores())
+    torch.set_num_threads(threads(config.hardware, processes()))
     model, tokenizer = load_pretrained(policy)
     rows, shortened = _rows(kind, config, tokenizer, examples)
     if kind == "sft":
@@ -94,20 +98,29 @@ def fit(
         warnings.simplefilter("ignore")
         known = None if references is None else _references(config, reference or policy, references)
         trainer = _trainer(kind, config, model, tokenizer, rows, lora, out, reference, known)
+        if config.train.stop_on_alarm and sharded(trainer):
+            raise stops_nowhere(config.train.launch_config)
         trainer.remove_callback(PrinterCallback)  # prints every log line to stdout
         trainer.add_callback(watch)
         if kind != "sft":
             preflight["first_loss"] = _first_loss(kind, config, trainer, reference)
-        alarms = _alarms(kind, config, tokenizer, examples, log, before, reference, out)
+        taught = learnt_from(examples) if learnt is None else set(learnt)
+        alarms = _alarms(kind, config, tokenizer, taught, log, before, reference, out)
         if alarms is not None:
             trainer.add_callback(alarms)
         began = time.monotonic()
-        trainer.train(resume_from_checkpoint=_checkpoint(out))
+        ended = trainer.train(resume_from_checkpoint=_checkpoint(out))
     seconds = time.monotonic() - began
     kept = None
     if alarms is not None and alarms.stopped is not None and not sharded(trainer):
         kept = _back(kind, config, trainer, out, alarms.stopped)
-    merged = load_pretrained(policy)[0] if kept == 0 else gathered(trainer, lambda: _fresh(policy, lora))
+    elif not math.isfinite(ended.training_loss):
+        raise _no_number(kind, config, trainer)
+    merged = None
+    if kept != 0:
+        merged = gathered(trainer, lambda: _fresh(policy, lora))
+    elif trainer.accelerator.is_main_process:
+        merged = load_pretrained(policy)[0]
     if merged is not None:
         merged.save_pretrained(out)
         tokenizer.save_pretrained(out)
@@ -132,7 +145,7 @@ def _alarms(
     kind: str,
     config: Config,
     tokenizer: Any,
-    examples: Sequence[Example],
+    learnt: Collection[str],
     log: Log,
     before: Mapping[str, Any] | None,
     reference: str | Path | None,
@@ -145,7 +158,7 @@ def _alarms(
         kind,
         log,
         beta=beta(config),
-        aside=Aside(tokenizer, examples, bf16=bf16) if processes() == 1 else None,
+        aside=Aside(tokenizer, learnt, bf16=bf16) if processes() == 1 else None,
         before=Replies.of(before or {}),
         start=0.0 if reference is None else None,
         stop=config.train.stop_on_alarm,
@@ -164,9 +177,13 @@ def _back(kind: str, config: Config, trainer: Any, out: Path, alarm: Alarm) -> i
         return int(found.rsplit("-", 1)[1])
     if alarm.name != "loss":
         return 0
+    raise _no_number(kind, config, trainer)
+
+
+def _no_number(kind: str, config: Config, trainer: Any) -> UserError:
     part, rate = "sft" if kind == "sft" else "dpo", learning_rate(kind, config, trainer.model)
-    raise UserError(
-        f"training ({kind}) went wrong by step {alarm.step}: the loss is not a number; lower "
+    return UserError(
+        f"training ({kind}) went wrong by step {trainer.state.global_step}: the loss is not a number; lower "
         f"train.{part}.learning_rate (it is {rate:.2g}), then run again"
     )
 
@@ -281,7 +298,15 @@ def _trainer(
         return made
     dpo = config.train.dpo
     each = share(batch)
-    passes = 2 if common["use_cpu"] and each % 2 == 0 else 1  # a pair is two rows: half the memory
+    least = 2 if kind == "kto" else 1  # whose estimate of the distance takes another row's reply
+    if each < least:
+        raise ConfigError(
+            f"train.dpo.batch is {dpo.batch}, which {processes()} processes can't share: kto needs a pair for each; "
+            f"give {processes()} or a multiple"
+        )
+    passes = (
+        2 if common["use_cpu"] and each % 2 == 0 and each // 2 >= least else 1
+    )  # a pair is two rows: half the memory
     common |= {
         "per_device_train_batch_size": each // passes,
         "gradient_accumulation_steps": passes,
@@ -348,7 +373,7 @@ def in_bf16(hardware: Hardware) -> bool:
     """Whether matrix products run in bfloat16 (autocast: weights, optimiser and norms stay float32)."""
     if hardware.precision != "auto":
         return hardware.precision == "bf16"
-    return probe(hardware.threads or cores()).bf16_wins
+    return probe(threads(hardware, processes())).bf16_wins
 
 
 def _lora(config: Config, model: Any) -> LoraConfig:

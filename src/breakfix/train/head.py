@@ -2,7 +2,7 @@
 
 TRL's `ChunkedLogProbFunction` in a form for few rows: logits are kept for the backward pass instead of being computed
 again, their gradient goes through the head in the precision of all other products, and the head's rounded weights are
-kept as well. The same figures (tests/test_train.py); entropy, which TRL only logs, carries no gradient.
+kept as well. The same figures (tests/test_train_speed.py); entropy, which TRL only logs, carries no gradient.
 """
 # pyright: basic, reportPrivateImportUsage=false
 # (trl is half untyped)

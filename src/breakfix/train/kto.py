@@ -13,10 +13,10 @@ from typing import Any
 from datasets import Dataset
 from trl import KTOTrainer
 
-from .trainers import sparing
+from .trainers import Preferred
 
 
-class Kto(KTOTrainer):
+class Kto(Preferred, KTOTrainer):
     """KTOTrainer on rows {prompt_ids, completion_ids, label}; label: the reply is a good one."""
 
     def _prepare_dataset(self, dataset: Any, processing_class: Any, args: Any, dataset_name: str) -> Any:
@@ -28,14 +28,6 @@ class Kto(KTOTrainer):
         batches = [list(said[at : at + size]) for at in range(0, len(said), size)]
         moved = [reply for batch in batches for reply in (batch[-1], *batch[:-1])]
         return dataset.add_column("KL_completion_ids", moved)
-
-    def compute_loss(self, model: Any, *args: Any, **kwargs: Any) -> Any:
-        with sparing(self.accelerator.unwrap_model(model)):
-            return super().compute_loss(model, *args, **kwargs)
-
-    def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
-        with sparing(self.accelerator.unwrap_model(model)):
-            return super().compute_ref_log_probs(model, inputs)
 
 
 def balance(rows: list[dict[str, Any]]) -> tuple[float, float]:

@@ -26,16 +26,16 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from importlib import resources, util
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from ..config import Config
+from ..config import Config, Hardware
 from ..core import Example
 from ..errors import ConfigError, DiskFull, UserError
 
 Log = Callable[[int, int, dict[str, float]], None]
 PRESETS = ("ddp", "fsdp2", "deepspeed-zero2", "deepspeed-zero3")
 JOB, EVENTS, RESULT, ERROR, OUTPUT = "job.json", "events.jsonl", "result.json", "error-{}.json", "output.log"
+PATHS = ("reference", "references")  # of what fit.fit is given besides
 EVERY = 0.2  # seconds between two looks at the workers' events
 GRACE = 10.0  # seconds that workers have to end when they are asked to
 
@@ -50,11 +50,23 @@ def share(batch: int) -> int:
     return max(1, batch // processes())
 
 
+def threads(hardware: Hardware, among: int) -> int:
+    """Of one process, where `among` processes share the cores."""
+    from ..models.hf import cores
+
+    return max(1, (hardware.threads or cores()) // among)
+
+
+def beside(out: Path) -> Path:
+    """The folder of what processes that train into `out` tell each other. Nothing in it is published."""
+    return out.with_name(f"{out.name}-launch")
+
+
 # ---- the stage's side
 
 
 def check(config: Config) -> Path:
-    """The launcher's file. ConfigError where it is not there or can't do here what it is for; nothing heavy loads."""
+    """The launcher's file. ConfigError where it is not there or can't do here what is wanted; nothing heavy loads."""
     name = config.train.launch_config
     if name in PRESETS:
         file = Path(str(resources.files("breakfix").joinpath("data", "launch", f"{name}.yaml")))
@@ -65,7 +77,9 @@ def check(config: Config) -> Path:
                 f"train.launch_config: {name}: no such file; expected {', '.join(PRESETS)}, or the path of a file that "
                 "`accelerate config` wrote"
             )
-    kind = _kind(file, name)
+    kind, pieces = _kind(file, name)
+    if pieces and config.train.stop_on_alarm:
+        raise stops_nowhere(name)
     if kind == "DEEPSPEED" and util.find_spec("deepspeed") is None:
         raise ConfigError(
             f"train.launch_config: {name} needs deepspeed, which is not installed; pip install deepspeed, or take fsdp2"
@@ -81,32 +95,45 @@ def check(config: Config) -> Path:
     return file
 
 
-def _kind(file: Path, name: str) -> str:
+def stops_nowhere(name: str) -> ConfigError:
+    """`train.stop_on_alarm` with weights in pieces."""
+    return ConfigError(
+        f"train.stop_on_alarm is true, and {name} leaves no process the whole weights of the checkpoint to go back to; "
+        "set it to false, or take ddp or deepspeed-zero2 for train.launch_config"
+    )
+
+
+def _kind(file: Path, name: str) -> tuple[str, bool]:
+    """(accelerate's word for what the file asks for, whether that divides the weights; a file of DeepSpeed's own
+    beside it is not read)."""
     from accelerate.commands.config.config_args import load_config_from_file
 
     try:
-        return str(load_config_from_file(str(file)).distributed_type.value)
+        found = load_config_from_file(str(file))
+        kind = str(found.distributed_type.value)
+        return kind, kind == "FSDP" or (getattr(found, "deepspeed_config", None) or {}).get("zero_stage") == 3
     except Exception as error:  # yaml's, accelerate's, or a missing key
         line = " ".join(str(error).split())
         raise ConfigError(f"train.launch_config: {name}: not a configuration of accelerate ({line})") from None
 
 
 def launched(
-    kind: str, config: Config, policy: Path, examples: Sequence[Example], out: Path, log: Log, **more: Path
+    kind: str, config: Config, policy: Path, examples: Sequence[Example], out: Path, log: Log, **more: Any
 ) -> dict[str, Any]:
-    """`fit.fit` in `config.train.processes` processes. Raises what it raises; UserError, one line, where a worker died.
+    """`fit.fit` in `config.train.processes` processes; `more` is for it: paths and JSON values. Raises what it
+    raises; UserError, one line, where a worker died.
 
     What the workers printed stays beside `out` if they failed, in OUT-launch/output.log.
     """
-    file, folder = check(config), out.with_name(f"{out.name}-launch")
+    file, folder = check(config), beside(out)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     job = {
         "kind": kind, "config": config.model_dump(mode="json"), "policy": str(policy), "out": str(out),
         "examples": [dataclasses.asdict(example) for example in examples], "parent": [platform.node(), os.getpid()],
-        "more": {name: str(path) for name, path in more.items()},
+        "more": more,
     }  # fmt: skip
-    (folder / JOB).write_text(json.dumps(job))
+    (folder / JOB).write_text(json.dumps(job, default=str))
     with (folder / OUTPUT).open("wb") as output:
         launcher = subprocess.Popen(
             _command(config, file, folder / JOB), env=_environment(config),
@@ -130,10 +157,8 @@ def _command(config: Config, file: Path, job: Path) -> list[str]:
 
 
 def _environment(config: Config) -> dict[str, str]:
-    from ..models.hf import cores
-
-    threads = max(1, (config.hardware.threads or cores()) // config.train.processes)
-    return {**os.environ, "OMP_NUM_THREADS": str(threads), "TOKENIZERS_PARALLELISM": "false"}
+    each = threads(config.hardware, config.train.processes)
+    return {**os.environ, "OMP_NUM_THREADS": str(each), "TOKENIZERS_PARALLELISM": "false"}
 
 
 def _events(file: Path, launcher: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
@@ -195,8 +220,6 @@ def _failure(kind: str, folder: Path, code: int | None) -> Exception:
 
 def main(job: Path) -> int:
     """One worker: train, and leave the record (the first worker does) or what went wrong (each does)."""
-    from datasets import fingerprint
-
     from ..ledger.room import room
     from ..models.memory import out_of_memory
     from .fit import fit
@@ -206,9 +229,7 @@ def main(job: Path) -> int:
     config = Config.model_validate(given["config"])
     examples = [_example(row) for row in given["examples"]]
     log = _Told(folder / EVENTS) if rank == 0 else _untold
-    # where the first process writes the reference's figures of DPO, which TRL lets the others read; else a folder each
-    fingerprint._TEMP_DIR_FOR_TEMP_CACHE_FILES = SimpleNamespace(name=str(folder))  # pyright: ignore
-    more: dict[str, Any] = {name: Path(path) for name, path in given["more"].items()}
+    more: dict[str, Any] = {name: Path(value) if name in PATHS else value for name, value in given["more"].items()}
     out = Path(given["out"])
     try:
         with room(out):

@@ -5,8 +5,8 @@ runs the rows as one tree: a token is a node, known by all tokens before it and 
 once a batch, a pair's prompt once for both of its replies, the frame of an attack once for all rows that carry it.
 Linear layers, norms and activations see the nodes only; for attention, keys, values and queries are laid out in rows
 again, and what rows share sums its gradients there. Loss and gradients are those of the plain forward
-(tests/test_train.py). After prefix sharing in DPO (2410.20305), which shares a pair's prompt by a mask; ours shares
-whatever is alike, in SFT too, and needs no mask, since right-padded rows are plainly causal.
+(tests/test_train_speed.py). After prefix sharing in DPO (2410.20305), which shares a pair's prompt by a mask; ours
+shares whatever is alike, in SFT too, and needs no mask, since right-padded rows are plainly causal.
 
 Only for models that give the same hidden states both ways, which is tried before the first batch; others run as they
 are, and so do batches with sliding windows shorter than their rows, or inputs beyond tokens.

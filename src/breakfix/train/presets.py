@@ -10,6 +10,7 @@ parameter are no modules, and are named as parameters (peft's `target_parameters
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -59,8 +60,11 @@ def of(config: Any) -> Preset | None:
 def lora(targets: str | tuple[str, ...], dropout: float, model: Any) -> dict[str, Any]:
     """`target_modules` and `target_parameters` of a LoraConfig, for `train.lora.targets`.
 
-    ConfigError where the fused experts of `auto` meet a dropout, which peft can't apply to them.
+    ConfigError where the fused experts of `auto` meet a dropout, which peft can't apply to them, and where a target is
+    no layer of the model.
     """
+    if targets not in ("auto", "all-linear"):
+        _check(targets, model)
     if targets != "auto":
         return {"target_modules": targets if isinstance(targets, str) else list(targets)}
     preset = of(model.config)
@@ -72,6 +76,23 @@ def lora(targets: str | tuple[str, ...], dropout: float, model: Any) -> dict[str
             f"train.lora.targets without them: [{', '.join(preset.targets)}]"
         )
     return {"target_modules": list(preset.targets), "target_parameters": list(preset.parameters) or None}
+
+
+def _check(targets: str | tuple[str, ...], model: Any) -> None:
+    """As peft takes them: a text is a pattern of whole names, of a list each is the end of some."""
+    layers = {name for name, m in model.named_modules() if getattr(getattr(m, "weight", None), "ndim", 0) == 2}
+    for target in [targets] if isinstance(targets, str) else targets:
+        try:
+            pattern = re.compile(target if isinstance(targets, str) else rf"(.*\.)?{re.escape(target)}")
+            found = {name for name, _ in model.named_modules() if pattern.fullmatch(name)}
+        except re.error:
+            found = set[str]()
+        if not found or not found <= layers:
+            there = ", ".join(sorted({name.rsplit(".", 1)[-1] for name in layers}))
+            raise ConfigError(
+                f"train.lora.targets: {target!r} is no layer of this model, which has {there}; give a list of some of "
+                "these, auto, all-linear, or a pattern of whole names"
+            )
 
 
 @contextmanager

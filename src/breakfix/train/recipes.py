@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from ..config import Config, Recipe
 from ..core import Example
@@ -50,11 +51,18 @@ def unpaired(sft: Iterable[Example], pairs: Sequence[Example], most: int) -> lis
     """Rows for KTO that have no pair: at most `most` of the SFT rows, harmful and benign in equal number, whose prompt
     is in no pair. Without `rejected`, whatever they had: each is an example of a good reply."""
     known = {example.prompt for example in pairs}
-    alone = sorted((e for e in sft if e.prompt not in known and not e.rejected), key=lambda e: _drawn(e.id))
+    alone = sorted((e for e in sft if e.prompt not in known), key=lambda e: _drawn(e.id))
     harmful = [example for example in alone if example.kind == "harmful"]
     benign = [example for example in alone if example.kind != "harmful"]
     n = min(len(harmful), len(benign), most // 2)
-    return [row for two in zip(harmful[:n], benign[:n], strict=True) for row in two]
+    drawn = [row for two in zip(harmful[:n], benign[:n], strict=True) for row in two]
+    return [replace(row, rejected=None, rejected_cut=False) for row in drawn]
+
+
+def learnt(examples: Iterable[Example]) -> set[str]:
+    """What tells that a case is learnt from: the ids that rows came from (in a frame, or begun, a row's text is not its
+    case's), and all that their prompts say."""
+    return {key for e in examples for key in (*e.parents, *(message.content for message in e.prompt))}
 
 
 def _drawn(id: str) -> bytes:

@@ -110,6 +110,7 @@ class _Round:
         pairs = list(self.ledger.examples(round=self.round, dataset="dpo"))
         if settings.preference == "kto":
             pairs += recipes.unpaired(rows, pairs, settings.dpo.max_pairs)
+        learnt_from = sorted(recipes.learnt((*rows, *pairs)))  # the same of every part and candidate
         if shares is not None and shares.shares:
             rows = recipes.subset(rows, {**shares.shares})
         parts: dict[str, Any] = {}
@@ -128,7 +129,7 @@ class _Round:
                 continue
             reference = self._reference(config, kind, current)
             sft = main.parts["sft"] if main is not None else parts.get("sft")
-            step = _Step(kind, config, examples, current, folder / kind, reference, sft)
+            step = _Step(kind, config, examples, current, folder / kind, reference, sft, learnt_from)
             parts[kind] = self.ledger.stage(
                 self.round,
                 f"train-{name}-{kind}" if name else f"train-{kind}",
@@ -174,24 +175,24 @@ class _Round:
             return json.loads((place / MADE).read_text())["recipe"]
         said = recipe.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
         end, scratch = main, self.scratch(recipe.name)
+        alpha = recipe.blend
         if recipe.name == "sft":
             if main.sft in (main.path, self.policy):
                 return None  # there was no DPO after it, or no SFT
             end = _Trained(main.sft, main.sft, {"sft": main.parts["sft"]}, {"sft": main.rows["sft"]})
+        elif alpha == 0:  # the round's start, which learnt none of its rows: what it was asked is not asked again
+            end = _Trained(self.policy, self.policy, {}, {})
         elif recipe.trains:
             config = recipes.changed(config, recipe)
             same = recipes.same_sft(config, own, recipe) and main.sft != self.policy
             end = self.train(config, scratch, recipe.name, recipe, main if same else None)
             said = {**said, **end.parts}
-        alpha = recipe.blend
 
         def make(work: Path) -> None:
-            if alpha is None:
-                _copy(end.path, work)
-            elif alpha == 0:
-                _copy(self.policy, work)  # the very model: what it was asked is not asked again
-            else:
+            if alpha:
                 blend(self.policy, end.path, alpha, work)
+            else:
+                _copy(end.path, work)
 
         self.publish(config, recipe.name, {**record, **end.parts, "recipe": said}, end.rows, make)
         shutil.rmtree(scratch, ignore_errors=True)
@@ -256,12 +257,12 @@ class _Round:
             self.progress(what, at, total)
 
         give_back()
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {"learnt": step.learnt}
         if step.reference is not None:
             more["reference"] = step.reference
         if step.kind == "dpo":
             more["references"] = self.folder.parent / "references"  # of all trainings of the round
-        if step.before is not None and "replies" in step.before and step.config.train.launcher != "accelerate":
+        if step.before is not None and "replies" in step.before:
             more["before"] = {"replies": step.before["replies"]}
         try:
             if step.config.train.launcher == "accelerate":
@@ -291,6 +292,7 @@ class _Step:
     out: Path
     reference: Path | None
     before: dict[str, Any] | None  # the record of the step before this one
+    learnt: Sequence[str]  # recipes.learnt of all the round's rows
 
 
 def _copy(trained: Path, work: Path) -> None:

@@ -2,7 +2,7 @@
 
 TRL scores every position, prompt and padding included, wherever Triton is missing (trl/trainer/utils.py, 1.16); on a
 CPU that is a fifth of the work and most of the memory. `compact_head` switches the same code to the positions that
-carry loss; `tests/test_train.py` shows that the loss and gradients are those of the stock trainer.
+carry loss; `tests/test_train_speed.py` shows that the loss and gradients are those of the stock trainer.
 """
 # pyright: basic, reportPrivateImportUsage=false
 # (trl is half untyped and exports lazily)
@@ -21,7 +21,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_group
 from trl import DPOTrainer, SFTTrainer
 
 from .head import FewRows
-from .launch import in_pieces
+from .launch import beside, in_pieces
 from .lean import lean
 from .prefix import once
 from .references import References
@@ -111,7 +111,31 @@ class Sft(SFTTrainer):
             return super().compute_loss(weighed, rest, *args, **kwargs)
 
 
-class Dpo(DPOTrainer):
+class Preferred:
+    """What TRL's trainers of preferences, DPOTrainer and KTOTrainer, have in common here; goes before one of them."""
+
+    args: Any
+    accelerator: Any
+
+    def compute_loss(self, model: Any, *args: Any, **kwargs: Any) -> Any:
+        with sparing(self.accelerator.unwrap_model(model)):
+            return super().compute_loss(model, *args, **kwargs)  # type: ignore[misc]
+
+    def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
+        with sparing(self.accelerator.unwrap_model(model)):
+            return super().compute_ref_log_probs(model, inputs)  # type: ignore[misc]
+
+    def _precompute_ref_logps(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        """The first process writes the figures into a file, which the others read; rows in memory would give it a
+        name of its own in each."""
+        if self.accelerator.num_processes > 1:
+            folder = beside(Path(str(self.args.output_dir)))
+            folder.mkdir(parents=True, exist_ok=True)
+            dataset._get_cache_file_path = lambda fingerprint: str(folder / f"references-{fingerprint}.arrow")
+        return super()._precompute_ref_logps(dataset, *args, **kwargs)  # type: ignore[misc]
+
+
+class Dpo(Preferred, DPOTrainer):
     """DPOTrainer on rows {prompt_ids, chosen_ids, rejected_ids}. `references`: keeps the figures of the reference."""
 
     def __init__(self, *args: Any, references: References | None = None, **kwargs: Any) -> None:
@@ -123,15 +147,7 @@ class Dpo(DPOTrainer):
             return dataset
         return super()._prepare_dataset(dataset, *args, **kwargs)
 
-    def compute_loss(self, model: Any, *args: Any, **kwargs: Any) -> Any:
-        with sparing(self.accelerator.unwrap_model(model)):
-            return super().compute_loss(model, *args, **kwargs)
-
     def _precompute_ref_logps(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        if self.accelerator.num_processes > 1:  # rows in memory have a name of their own in each process
-            folder = Path(str(self.args.output_dir))
-            folder.mkdir(parents=True, exist_ok=True)
-            dataset._get_cache_file_path = lambda fingerprint: str(folder / f"references-{fingerprint}.arrow")
         if self.references is None:
             return super()._precompute_ref_logps(dataset, *args, **kwargs)
         rows = list(dataset)
@@ -143,7 +159,3 @@ class Dpo(DPOTrainer):
             return made
         chosen, rejected = found
         return dataset.add_column("ref_chosen_logps", chosen).add_column("ref_rejected_logps", rejected)
-
-    def compute_ref_log_probs(self, model: Any, inputs: Any) -> Any:
-        with sparing(self.accelerator.unwrap_model(model)):
-            return super().compute_ref_log_probs(model, inputs)

@@ -108,6 +108,7 @@ class Order:
         elif self.why_not:
             self.clean.report["embedding"] = f"not looked for: {self.why_not}"
         return {
+            "steps": [step.name for step in self.steps if step is not self.personal or self.personal.mode != "keep"],
             "personal": dict(sorted(self.personal.found.items())),
             "labels": None if self.labels is None else self.labels.report,
         }

@@ -5,7 +5,8 @@ check digits.
     phone   +, a country's code and 7 to 14 digits; or (555) 123-4567 and 555-123-4567, but for 555-01xx
     card    13 to 19 digits with a valid Luhn sum, of a known issuer's first digits
     iban    a country's letters, two check digits (mod 97), and the rest
-    ip      an address that is routed in public (127.0.0.1, 192.168.1.1 and documentation's are nobody's)
+    ip      an address that is routed in public (127.0.0.1, 192.168.1.1 and documentation's are nobody's); IPv6 with ::
+            from 2000::/3, where all that is routed is
     ssn     US social security numbers of the ranges that are given out
 
 Names and postal addresses are not looked for: without a model that finds more than it spoils, they are left in, and the
@@ -31,6 +32,7 @@ _FORMS: tuple[tuple[str, re.Pattern[str]], ...] = (  # in this order: a card is 
     ("card", re.compile(r"(?<![\w.-])[3-6]\d(?:[ -]?\d){11,17}(?![\w-])")),
     ("ssn", re.compile(r"(?<![\w-])(?!000|666|9)\d{3}-(?!00)\d{2}-(?!0000)\d{4}(?![\w-])")),
     ("ip", re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?!\.?\w)"
+                      r"|(?<![\w:])[23][0-9a-fA-F]{3}:(?:[0-9a-fA-F]{0,4}:){1,6}(?:[0-9a-fA-F]{1,4}|(?<=::))(?!\w)"
                       r"|(?<![\w:])(?:[0-9a-fA-F]{1,4}:){4,7}[0-9a-fA-F]{1,4}(?!\w)")),
     ("phone", re.compile(r"(?<![\w+])\+\d{1,3}(?:[ .-]?\(?\d{1,4}\)?){2,6}(?!\w)"
                          r"|(?<![\w-])(?:\(\d{3}\) ?|\d{3}[ .-])\d{3}[ .-]\d{4}(?![\w-])")),
