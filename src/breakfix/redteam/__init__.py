@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from breakfix.core import Attack, canonical
 from breakfix.errors import ConfigError
 from breakfix.redteam import asset_templates
+from breakfix.redteam.best_of_n import AskedAgain, BestOfN
 from breakfix.redteam.bijection import Bijection
 from breakfix.redteam.code import FunctionBody, OddEven, WordList
 from breakfix.redteam.composition import Composition, composed, is_composed
@@ -21,11 +22,14 @@ from breakfix.redteam.data_structure import CsvRows, JsonForm, MarkdownTable, Xm
 from breakfix.redteam.direct import Direct
 from breakfix.redteam.encoding import Base64, Binary, Caesar, Hex, Leetspeak, Morse, Rot13
 from breakfix.redteam.framing import FRAMINGS
+from breakfix.redteam.fuzzing import Fuzzer
 from breakfix.redteam.lettering import Confusables, Emoji, FlippedWords, Reversed, ZeroWidth
 from breakfix.redteam.many_shot import ManyShot
+from breakfix.redteam.map_elites import MapElites
 from breakfix.redteam.masking import AsciiArt, MaskedWord
 from breakfix.redteam.noise import CharacterNoise
 from breakfix.redteam.padding import DistractorList, DistractorText
+from breakfix.redteam.pair import Pair
 from breakfix.redteam.past_tense import FutureTense, PastTense
 from breakfix.redteam.payload_splitting import PayloadSplitting
 from breakfix.redteam.persuasion import TECHNIQUES, Persuasion
@@ -34,6 +38,7 @@ from breakfix.redteam.prefill import AcceptedOffer, AgreedRules, PrefillJson, Pr
 from breakfix.redteam.prefix_injection import Prefill, PrefixInjection
 from breakfix.redteam.refusal_suppression import RefusalSuppression
 from breakfix.redteam.role_play import RolePlay
+from breakfix.redteam.tap import Tap
 from breakfix.redteam.templates import Template
 from breakfix.redteam.translation import (
     AnswerIn,
@@ -48,6 +53,8 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 GROUP = "breakfix.attacks"
+
+SEARCHES = (BestOfN(4), BestOfN(16), AskedAgain(16), Pair(), Tap(), MapElites(), Fuzzer())
 
 ATTACKS: dict[str, Attack] = {
     "direct": Direct(),
@@ -103,6 +110,7 @@ ATTACKS: dict[str, Attack] = {
     "agreed_rules": AgreedRules(),
     **{framing.name: framing for framing in FRAMINGS},
     **{technique: Persuasion(technique) for technique in TECHNIQUES},
+    **{search.name: search for search in SEARCHES},
 }
 
 
@@ -146,16 +154,23 @@ def chosen(seen: Sequence[str], held_out: Sequence[str]) -> tuple[list[Attack], 
             attacks.append(composed(family, known))
         elif family in asset_templates.SOURCES:
             attacks.extend(asset_templates.load(family).attacks.values())
-    _keep_apart([a for a in attacks if isinstance(a, Composition) and a.family in seen], held_out)
+    _keep_apart([attack for attack in attacks if attack.family in seen], held_out)
     return split_families(attacks, seen, held_out)
 
 
-def _keep_apart(made: Iterable[Composition], held_out: Sequence[str]) -> None:
-    """What is learnt from a seen composition would be learnt from its parts."""
-    for composition in made:
-        for part in (composition.outer, composition.inner):
-            if part.family in held_out:
-                raise ConfigError(
-                    f"redteam.seen: {composition.name!r} has a part, {part.name!r}, of the held-out family "
-                    f"{part.family!r}; move the composition to redteam.held_out"
-                )
+def _keep_apart(seen: Iterable[Attack], held_out: Sequence[str]) -> None:
+    """What is learnt from a seen composition or search would be learnt from its parts."""
+    for attack in seen:
+        if isinstance(attack, Composition):
+            for part in (attack.outer, attack.inner):
+                if part.family in held_out:
+                    raise ConfigError(
+                        f"redteam.seen: {attack.name!r} has a part, {part.name!r}, of the held-out family "
+                        f"{part.family!r}; move the composition to redteam.held_out"
+                    )
+        parts: Sequence[str] = getattr(attack, "parts", ())
+        if both := [family for family in parts if family in held_out]:
+            raise ConfigError(
+                f"redteam.seen: {attack.name!r} is made of attacks of the held-out family {both[0]!r}; move its "
+                f"family, {attack.family!r}, to redteam.held_out"
+            )
