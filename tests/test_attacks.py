@@ -92,7 +92,7 @@ class TestEveryAttack:
         assert attack.version >= 1
         assert (type(attack.queries), type(attack.uses_helper)) == (int, bool)
         assert row(attack)["access"] in get_args(Access)
-        assert 1 <= row(attack)["turns"] <= attack.queries or attack.family == "given_turns"
+        assert 1 <= row(attack)["turns"] <= attack.queries or attack.family in ("given_turns", "long_dialogue")
 
     @pytest.mark.parametrize("verdicts", [[YES], [NO], [NO, YES], [Verdict(None, "unscored", "", "hand@1")]])
     @pytest.mark.parametrize("helper", [None, "What about flour?"])
@@ -108,9 +108,10 @@ class TestEveryAttack:
         assert not isinstance(to_target[-1], Lead)  # the last turn is always scored
 
     def test_takes_the_turns_that_it_says(self, name: str) -> None:
-        asks = [a for a in feed(ATTACKS[name], TRANSLATED, [YES]) if a.to == "target"]
-        assert len(asks) == (4 if name == "crescendo" else 1)
-        assert row(ATTACKS[name])["turns"] == sum(m.role == "user" for m in asks[-1].prompt)
+        attack: Any = ATTACKS[name]
+        asks = [a for a in feed(attack, TRANSLATED, [YES]) if a.to == "target"]
+        assert len(asks) == (1 if attack.queries == 1 else attack.turns)
+        assert row(attack)["turns"] == sum(m.role == "user" for m in asks[-1].prompt)
         for before, after in itertools.pairwise(asks):
             assert after.prompt[: len(before.prompt)] == before.prompt  # one conversation, which grows
             assert len(after.prompt) == len(before.prompt) + 2
@@ -352,8 +353,8 @@ class TestPlan:
     def test_families_come_out_even(self) -> None:
         puts = plan(self.cases, self.attacks, random.Random(1), per_case=3)
         families = Counter(put.attack.family for put in puts if put.attack.name != "direct")
-        assert len(families) == len({a.family for a in self.attacks} - {"direct"}) == 24
-        assert max(families.values()) - min(families.values()) <= 1  # 120 over 24 families
+        assert len(families) == len({a.family for a in self.attacks} - {"direct"}) >= 27
+        assert max(families.values()) - min(families.values()) <= 1  # 120 puts over so many families
         encodings = Counter(put.attack.name for put in puts if put.attack.family == "encoding")
         assert max(encodings.values()) - min(encodings.values()) <= 1
 
@@ -382,7 +383,7 @@ class TestSplitFamilies:
             split_families(self.attacks, ["encoding"], ["encoding"])
         with pytest.raises(ConfigError, match="'encodng' is not known; did you mean 'encoding'"):
             split_families(self.attacks, ["encodng"], [])
-        with pytest.raises(ConfigError, match="known are academic, attention"):
+        with pytest.raises(ConfigError, match="known are academic, agent, attention"):
             split_families(self.attacks, [], ["zzz"])
 
 

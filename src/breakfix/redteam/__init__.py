@@ -21,9 +21,13 @@ from breakfix.redteam.crescendo import Crescendo
 from breakfix.redteam.data_structure import CsvRows, JsonForm, MarkdownTable, XmlForm
 from breakfix.redteam.direct import Direct
 from breakfix.redteam.encoding import Base64, Binary, Caesar, Hex, Leetspeak, Morse, Rot13
+from breakfix.redteam.fitd import FootInTheDoor
+from breakfix.redteam.follow_up import ContextualFollowUp
 from breakfix.redteam.framing import FRAMINGS
 from breakfix.redteam.fuzzing import Fuzzer
+from breakfix.redteam.goat import Goat
 from breakfix.redteam.lettering import Confusables, Emoji, FlippedWords, Reversed, ZeroWidth
+from breakfix.redteam.long_dialogue import LongDialogue
 from breakfix.redteam.many_shot import ManyShot
 from breakfix.redteam.map_elites import MapElites
 from breakfix.redteam.masking import AsciiArt, MaskedWord
@@ -32,14 +36,17 @@ from breakfix.redteam.padding import DistractorList, DistractorText
 from breakfix.redteam.pair import Pair
 from breakfix.redteam.past_tense import FutureTense, PastTense
 from breakfix.redteam.payload_splitting import PayloadSplitting
+from breakfix.redteam.persona_drift import PersonaDrift
 from breakfix.redteam.persuasion import TECHNIQUES, Persuasion
 from breakfix.redteam.plan import split_families
 from breakfix.redteam.prefill import AcceptedOffer, AgreedRules, PrefillJson, PrefillRestated, PrefillSteps
 from breakfix.redteam.prefix_injection import Prefill, PrefixInjection
+from breakfix.redteam.red_teaming_agent import RedTeamingAgent
 from breakfix.redteam.refusal_suppression import RefusalSuppression
 from breakfix.redteam.role_play import RolePlay
 from breakfix.redteam.tap import Tap
 from breakfix.redteam.templates import Template
+from breakfix.redteam.topic_shift import TopicShift
 from breakfix.redteam.translation import (
     AnswerIn,
     CodeSwitching,
@@ -93,6 +100,13 @@ ATTACKS: dict[str, Attack] = {
     "future_tense": FutureTense(),
     "many_shot": ManyShot(),
     "crescendo": Crescendo(),
+    "topic_shift": TopicShift(),
+    "contextual_follow_up": ContextualFollowUp(),
+    "persona_drift": PersonaDrift(),
+    "fitd": FootInTheDoor(),
+    "red_teaming_agent": RedTeamingAgent(),
+    "goat": Goat(),
+    "long_dialogue": LongDialogue(),
     "character_noise": CharacterNoise(),
     "distractor_text": DistractorText(),
     "distractor_list": DistractorList(),
