@@ -11,6 +11,7 @@ from typing import Any
 from breakfix.core import Answer, Attack, Case, Conversation, Expect, NotApplicable, Split, ask
 from breakfix.redteam import asset_templates, catalogue
 from breakfix.redteam.base import OneQuery
+from breakfix.redteam.search import Search
 
 REQUEST = Case(
     "bread",
@@ -116,6 +117,15 @@ look like what this project trains on: its training wrappers (`src/breakfix/data
 recovery rows (`curate.recovery_share`) and the attack of that name in `prefix_injection`, a family that is seen by
 default. Held out, they would measure little.
 
+The families {searches} ask up to *queries* times, each time in a conversation
+of its own, stop at the first breach, and are recorded with the conversation that decided. Such an attempt breaks if
+any of its queries does, so its rate goes up with N by itself and is not to be read beside the rate of attacks that ask
+once. What best-of-N's noise adds is `best_of_16` less `asked_again_16`, the request as it stands as often; from a
+target that decodes greedily, as in the red-team stage, the latter's is the rate of `direct`. `character_noise` is
+best-of-1. If N tries were independent, a case that breaks in a share p of single tries would break in 1 - (1 - p)^N of
+N; that is p of the case, and not the mean over cases, which promises too much. A search that is made of other families'
+attacks can't be seen while one of those is held out.
+
 {n} attacks in {families} families, and {templates} templates of packages. The examples are of one request: "{request}"
 """
 FAMILIAR = (
@@ -131,6 +141,7 @@ def page(attacks: Mapping[str, Attack] | None = None) -> str:
     head = HEAD.format(
         assets=", ".join(f"`{family}`" for family in asset_templates.SOURCES),
         familiar=", ".join(f"`{family}`" for family in FAMILIAR),
+        searches=", ".join(dict.fromkeys(f"`{a.family}`" for a in found.values() if isinstance(a, Search))),
         n=len(found),
         families=len(families),
         templates=sum(r["attacks"] for r in some) - len(found),
