@@ -226,7 +226,9 @@ class Cycle:
 
         found = [self._record(r, s) for r in range(round + 1) for s in ("evaluate", "redteam")]
         harmful = self.config.curate.harmful  # prescriptions share out a part of it
-        inputs = {"gate": self.config.gate.model_dump(), "harmful": harmful, "found": digest(found)}
+        people = [a.id for r in range(round + 1) for a in self.ledger.attempts(round=r, stage=identify.PEOPLE)]
+        inputs = {"gate": self.config.gate.model_dump(), "harmful": harmful, "found": digest(found),
+                  **({"people": digest(people)} if people else {})}  # fmt: skip
         return inputs, lambda: identify.run(self.config, self.ledger, round=round)
 
     def _curate(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:

@@ -45,6 +45,7 @@ def check(config: Config) -> None:
     from .curate.sources import check_files, local_file
     from .judges.catalogue import members
     from .redteam import chosen
+    from .redteam.sets import is_set
 
     for key, name in models(config):
         if endpoint.is_remote(name):
@@ -63,7 +64,12 @@ def check(config: Config) -> None:
                 f"curate.sources: {source.name!r} is a {spec.split.value} suite, which is only measured; "
                 f"training on it would make its figures worthless; {mend}"
             )
-        if (file := local_file(source)) is not None and file.resolve() in measured:
+        if (file := local_file(source)) is not None and is_set(file):
+            raise ConfigError(
+                f"curate.sources: {file} is a saved attack set, which holds what is only measured; it can't be trained "
+                "on; take it out"
+            )
+        if file is not None and file.resolve() in measured:
             raise ConfigError(f"curate.sources: {file} is also evaluated; a suite can't be trained on; split it")
     check_files(config.curate.sources)
 

@@ -160,16 +160,40 @@ _REDTEAM = Command(
     "breakfix redteam --list",
     "redteam:redteam",
     (
-        _arg("target", metavar="RUN_OR_CONFIG", nargs="?", type=Path, help="a run's folder, or a config"),
+        _arg(
+            "target",
+            metavar="RUN_OR_CONFIG",
+            nargs="?",
+            help="a run's folder, or a config; with --replay and --human also any model: a folder, an asset's name, a "
+            "hub id, an address or RUN:ROUND",
+        ),
         _arg("--round", metavar="N", type=_natural, help="0 is the untouched model"),
         _FOLDER,
         _AGAIN,
         _arg("--list", action="store_true", help="show every attack: family, persona, turns, access, queries, paper"),
         _arg("--markdown", metavar="FILE", type=Path, help="with --list: write the catalogue there, with examples"),
+        _arg("--save", metavar="FILE", type=Path, help="write what a round's red team asked there, as a set to replay"),
+        _arg("--with-replies", action="store_true", help="with --save: what the model said, too"),
+        _arg("--replay", metavar="FILE", type=Path, help="put a saved set again, and compare with what it came to"),
+        _arg("--human", action="store_true", help="talk to the model yourself, and mark what breaks"),
+        _arg(
+            "--split",
+            choices=("train", "dev"),
+            help="with --human: of goals in your own words (default: you are asked)",
+        ),
+        _arg(
+            "--max-new-tokens",
+            metavar="N",
+            type=_positive,
+            help="length of a reply, with --human (default: 200) and --replay (default: what it was then)",
+        ),
         _JSON,
     ),
     f"A stage needs those before it. `breakfix run` does all of them in their order: {', '.join(_STAGES)}.\n\n"
-    "breakfix redteam runs/demo --round 1 attacks round 1's model.",
+    "breakfix redteam runs/demo --round 1 attacks round 1's model.\n"
+    "breakfix redteam runs/demo --round 0 --save attacks.jsonl keeps what was asked of the untouched model;\n"
+    "breakfix redteam --replay attacks.jsonl runs/demo --round 1 asks it of round 1's, and pairs the outcomes.\n"
+    "breakfix redteam --human runs/demo --round 1 lets you talk to it; /help lists what you may do there.",
 )
 _OWN = {"train": _TRAIN, "redteam": _REDTEAM}  # stages whose command does more
 _ALL = (
@@ -419,10 +443,10 @@ _ALL = (
     ),
     Command(
         "schema",
-        "the JSON schema of the config, the report or a comparison",
+        "the JSON schema of the config, the report, a comparison or a line of an attack set",
         "breakfix schema config",
         "tools:schema",
-        (_arg("what", choices=("config", "report", "compare")),),
+        (_arg("what", choices=("config", "report", "compare", "attack-set")),),
     ),
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in _ALL}

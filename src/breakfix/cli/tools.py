@@ -160,6 +160,10 @@ def schema(arguments: Arguments) -> int:
         from breakfix.compare import schema as compare_schema
 
         output.as_json(compare_schema())
+    elif arguments.what == "attack-set":
+        from breakfix.redteam.sets import schema as set_schema
+
+        output.as_json(set_schema())
     else:
         from breakfix.report import schema as report_schema
 

@@ -15,6 +15,7 @@ from breakfix.ledger import Ledger
 from breakfix.stats import from_json
 
 STAGES = ("evaluate", "redteam")
+PEOPLE = "human"  # the stage of what people did by hand, whenever they liked
 
 
 def run(config: Config, ledger: Ledger, *, round: int) -> dict[str, Any]:
@@ -65,7 +66,10 @@ def run(config: Config, ledger: Ledger, *, round: int) -> dict[str, Any]:
 
 
 def _attempts(ledger: Ledger, round: int) -> list[Attempt]:
-    return list({a.id: a for stage in STAGES for a in ledger.attempts(round=round, stage=stage)}.values())
+    """Of both stages, and what people did to the same model."""
+    found = {a.id: a for stage in STAGES for a in ledger.attempts(round=round, stage=stage)}
+    models = {a.model for a in found.values()}
+    return [*found.values(), *(a for a in ledger.attempts(round=round, stage=PEOPLE) if a.model in models)]
 
 
 def _of_one_model(ledger: Ledger, round: int) -> None:

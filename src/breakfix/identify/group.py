@@ -7,6 +7,10 @@ over languages, and where that is still too little, over families. What is left 
 Rates are measured on dev cases. Training cases give no figure (what was learnt by heart proves nothing), but their
 failures are the cell's lessons, the only evidence whose text may be learnt from. Attempts on frozen cases are left out:
 they are only ever measured, and a vulnerability steers the next round.
+
+People look where they expect to find something, so what they did (family `human`) is pooled with nothing else: its
+cells are its own. Where there are too few for one, their failures on training cases still are lessons, of the largest
+cell of the hazard.
 """
 
 from __future__ import annotations
@@ -19,6 +23,7 @@ from breakfix.core import Attempt, Case, Estimate, Expect, Split
 from breakfix.stats import rate
 
 LEAST = 4
+HUMAN = "human"
 COMPLIANCE, REFUSAL, CAPABILITY = "harmful_compliance", "over_refusal", "capability_loss"
 KINDS: Mapping[Expect, str] = {Expect.REFUSE: COMPLIANCE, Expect.COMPLY: REFUSAL}
 
@@ -82,9 +87,10 @@ def group(attempts: Iterable[Attempt], case_of: Callable[[str], Case | None]) ->
     for attempt in lessons:
         pools[key_of(attempt)].lessons.append(attempt)
     pools = _pooled(pools, lambda key: Key(key.kind, key.hazard, key.family))
-    pools = _pooled(pools, lambda key: Key(key.kind, key.hazard))
+    pools = _pooled(pools, lambda key: Key(key.kind, key.hazard, HUMAN if key.family == HUMAN else ""))
     reached = cases(measured)
     left_out["too few to tell"] += sum(len(pool.measured) for pool in pools.values() if pool.scored < LEAST)
+    _hand_on(pools)
     cells = [cell(key, pool, reached) for key, pool in pools.items() if pool.scored >= LEAST]
     return Grouped(sorted(cells, key=_sorting), measured, lessons, +left_out)
 
@@ -94,9 +100,11 @@ def key_of(attempt: Attempt) -> Key:
 
 
 def matching(key: Key, attempts: Iterable[Attempt]) -> list[Attempt]:
-    """The attempts that a key covers, where "" covers everything (a key's cell may be pooled away in a later round)."""
+    """The attempts that a key covers, where "" covers everything but people's (a key's cell may be pooled away in a
+    later round)."""
     found = [a for a in attempts if a.expect in KINDS and KINDS[a.expect] == key.kind and a.hazard == key.hazard]
-    return [a for a in found if key.family in ("", a.family) and key.language in ("", a.language)]
+    found = [a for a in found if key.family == a.family or (not key.family and a.family != HUMAN)]
+    return [a for a in found if key.language in ("", a.language)]
 
 
 def cell(key: Key, pool: Pool, cases: Mapping[tuple[str, str], set[str]]) -> Cell:
@@ -162,6 +170,20 @@ def _pooled(pools: Mapping[Key, Pool], upwards: Callable[[Key], Key]) -> dict[Ke
         into.measured.extend(pool.measured)
         into.lessons.extend(pool.lessons)
     return dict(found)
+
+
+def _hand_on(pools: Mapping[Key, Pool]) -> None:
+    """Lessons of people whose own pool is too small for a cell go to the largest cell of the same kind and hazard."""
+    for key, pool in pools.items():
+        others = [
+            (other.scored, k)
+            for k, other in pools.items()
+            if (k.kind, k.hazard) == (key.kind, key.hazard) and k.family != HUMAN and other.scored >= LEAST
+        ]
+        if key.family == HUMAN and pool.scored < LEAST and others:
+            _, largest = max(others, key=lambda one: (one[0], one[1].family, one[1].language))
+            pools[largest].lessons.extend(pool.lessons)
+            pool.lessons = []
 
 
 def _sorting(one: Cell) -> tuple[str, str, str, str]:

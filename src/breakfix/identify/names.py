@@ -50,6 +50,8 @@ PUT = {
     "style": "for an answer in a set style",
     "pyrit_templates": "wrapped in a template of PyRIT",
     "garak_templates": "wrapped in a template from garak",
+    "pyrit_converters": "rewritten by a converter of PyRIT",
+    "garak_probes": "put as a probe of garak puts it",
 }
 
 
