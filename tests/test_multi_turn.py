@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from breakfix.core import (
     LEAD,
     Answer,
     Ask,
+    Attack,
     Case,
     Conversation,
     Expect,
@@ -25,6 +28,7 @@ from breakfix.core import (
     Verdict,
     ask,
 )
+from breakfix.curate.mirror import mirrored
 from breakfix.redteam import ATTACKS, catalogue
 from breakfix.redteam.composition import composed
 from breakfix.redteam.dialogue import BACKTRACKS, filled
@@ -408,3 +412,34 @@ def test_a_run_that_was_broken_off_goes_on_where_it_was(refuses: str) -> None:
         (a.id, a.transcript, a.verdicts) for a in whole.attempts
     ]
     assert len(model.asked) < whole.queries
+
+
+# ---- what curation makes of them, and what the page says
+
+
+@pytest.mark.parametrize("name", MULTI)
+def test_a_breach_is_mirrored_around_a_harmless_request(name: str) -> None:
+    [attempt] = campaign_of([name]).attempts
+    twin = mirrored(attempt, attempt.place(attempt.breach), case(), "Explain how to grow basil")
+    assert not isinstance(twin, str)
+    assert len(twin) == (len(attempt.transcript)) // 2  # the user's turns
+    assert "bread" not in " ".join(m.content for m in twin)
+    assert "grow basil" in twin[-1].content
+
+
+def test_the_page_s_example_runs() -> None:
+    """docs/red-team.md: its code, its own test of it, and a campaign."""
+    page = (Path(__file__).parents[1] / "docs" / "red-team.md").read_text(encoding="utf-8")
+    found: dict[str, Any] = {"__name__": "example"}
+    for block in re.findall(r"^```python\n(.*?)^```$", page, re.M | re.S):
+        exec(compile(block, "docs/red-team.md", "exec"), found)
+    attack = found["OverviewFirst"]()
+    assert isinstance(attack, Attack)
+    for model, asked, score in ((Talker(), 2, 0.0), (Talker(BREAD), 3, 1.0)):
+        outcome = campaign.run(
+            [campaign.Put(case(), attack)], model, Judge(), sampling=Sampling(), seed=1, known=lambda ids: {},
+            record=lambda attempts: None,
+        )  # fmt: skip
+        [attempt] = outcome.attempts
+        assert (outcome.queries, attempt.score, len(attempt.transcript)) == (asked, score, 4)
+        assert attempt.verdicts[0].label == LEAD
