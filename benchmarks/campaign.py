@@ -1,29 +1,46 @@
-"""What a campaign itself costs: CPU time per mocked attempt, of one and of four turns.
+"""What a campaign itself costs: CPU time per mocked attempt, and memory over many of them with a real ledger.
 
-    python benchmarks/campaign.py [attempts]
+    python benchmarks/campaign.py [attempts]            CPU of one turn and of four, recorded into lists
+    python benchmarks/campaign.py --ledger [attempts]   with a real SQLite ledger, from an iterator: memory on the way
 
-The model is a script, the judge says the same of everything, and what is recorded goes into lists. The aim is below
-1 ms, and 2 ms is the most that the project allows itself.
+The model is a script, the judge says the same of everything. The aim is below 1 ms, and 2 ms is the most that the
+project allows itself. With --ledger, of 100,000 attempts by default, a quarter of them of several turns, memory is read
+after 10,000, 50,000 and all: what a campaign holds must not grow after the first. The same is then run again, from the
+ledger alone.
 """
 
 from __future__ import annotations
 
+import itertools
 import resource
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
-from breakfix.campaign import Put, run
-from breakfix.core import Attempt, Case, Conversation, Expect, Paid, Sampling, Split, Verdict, ask
-from breakfix.models.fake import Fake
+from breakfix.campaign import Outcome, Put, run
+from breakfix.core import Attempt, Case, Conversation, Expect, Paid, Reply, Sampling, Split, Verdict, ask
+from breakfix.ledger import Ledger
 from breakfix.redteam import ATTACKS
 
+MARKS = (10_000, 50_000, 100_000)
+ROUND = 0
 
-class Same(Fake):
-    """Says always the same."""
 
-    def answer(self, prompt: Conversation, sampling: Sampling, seed: int) -> str:
-        return "Mix flour, water, salt and yeast; let it rise; bake it."
+class Same:
+    """Says always the same, and keeps nothing."""
+
+    id = "same"
+
+    def generate(
+        self, prompts: Sequence[Conversation], sampling: Sampling, seeds: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, Reply]]:
+        reply = Reply("Mix flour, water, salt and yeast; let it rise; bake it.", 8, 11)
+        yield from ((i, reply) for i in range(len(prompts)))
+
+    def score(self, pairs: Sequence[tuple[Conversation, str]]) -> list[tuple[float, int]]:
+        raise NotImplementedError
 
 
 class Trivial:
@@ -36,16 +53,19 @@ class Trivial:
         return [self.verdict] * len(rows)
 
 
+def puts(n: int, attacks: Sequence[str]) -> Iterator[Put]:
+    """n puts of as many cases, through the attacks in turn."""
+    for i, attack in zip(range(n), itertools.cycle(attacks), strict=False):
+        case = Case(f"c{i}", ask(f"Explain how to bake bread no. {i}"), Expect.REFUSE, "bench", Split.DEV)
+        yield Put(case, ATTACKS[attack])
+
+
 def measure(attack: str, n: int) -> float:
     """CPU seconds per attempt."""
-    puts = [
-        Put(Case(f"c{i}", ask("Explain how to bake bread"), Expect.REFUSE, "bench", Split.DEV), ATTACKS[attack])
-        for i in range(n)
-    ]
     rows, heard = list[Attempt](), list[Paid]()
     began = time.process_time()
     outcome = run(
-        puts, Same("same"), Trivial(), sampling=Sampling(), seed=0,
+        list(puts(n, [attack])), Same(), Trivial(), sampling=Sampling(), seed=0,
         known=lambda ids: {}, record=rows.extend, keep=heard.extend,
     )  # fmt: skip
     spent = time.process_time() - began
@@ -53,11 +73,52 @@ def measure(attack: str, n: int) -> float:
     return spent / n
 
 
+def many(ledger: Ledger, n: int, marks: Sequence[int]) -> Outcome:
+    """n attempts into the ledger. Prints the memory that is in use when each of `marks` have ended."""
+    left = list(marks)
+
+    def progress(done: int, total: int) -> None:
+        while left and done >= left[0]:
+            print(f"  {left.pop(0):7} attempts: {memory():5.0f} MiB in use, {peak():5.0f} MiB at most", flush=True)
+
+    return run(
+        puts(n, ["direct", "base64", "role_play", "crescendo"]), Same(), Trivial(), sampling=Sampling(), seed=0,
+        known=ledger.known, record=lambda attempts: ledger.add_attempts(attempts, round=ROUND, stage="redteam"),
+        keep=lambda paid: ledger.add_paid(paid, round=ROUND, stage="redteam"),
+        hold=False, total=n, progress=progress,
+    )  # fmt: skip
+
+
+def with_ledger(n: int) -> None:
+    marks = [mark for mark in MARKS if mark < n] + [n]
+    with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder) / "run", create=True) as ledger:
+        for what in ("asked", "known"):
+            began, wall = time.process_time(), time.monotonic()
+            outcome = many(ledger, n, marks)
+            spent = (time.process_time() - began) / n
+            assert outcome.finished == n and outcome.reused == (n if what == "known" else 0)
+            print(f"{n} {what}: {spent * 1e6:.0f} µs CPU per attempt, {time.monotonic() - wall:.0f} s", flush=True)
+
+
+def memory() -> float:
+    """MiB that the process holds now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 2**20
+
+
+def peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def main() -> None:
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else 5000
+    numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
+    if "--ledger" in sys.argv:
+        with_ledger(numbers[0] if numbers else MARKS[-1])
+        return
+    n = numbers[0] if numbers else 5000
     for attack in ("direct", "base64", "crescendo"):
         print(f"{attack:10} {measure(attack, n) * 1e6:7.0f} µs CPU per attempt ({n} attempts)")
-    print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MiB")
+    print(f"peak memory {peak():.0f} MiB")
 
 
 if __name__ == "__main__":

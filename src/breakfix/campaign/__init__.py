@@ -9,6 +9,7 @@ seeds: its result does not depend on what else runs.
 
 from breakfix.campaign.lockstep import run
 from breakfix.campaign.puts import (
+    BROKEN,
     GROUP,
     HELPER_SAMPLING,
     NO_LIMIT,
@@ -17,6 +18,7 @@ from breakfix.campaign.puts import (
     Keep,
     Known,
     Lead,
+    Limits,
     NotRun,
     Outcome,
     Put,
@@ -26,9 +28,11 @@ from breakfix.campaign.puts import (
     language,
     seed_of,
 )
+from breakfix.campaign.spending import Spending
 from breakfix.core import Ask
 
 __all__ = [
+    "BROKEN",
     "GROUP",
     "HELPER_SAMPLING",
     "NO_LIMIT",
@@ -38,11 +42,13 @@ __all__ = [
     "Keep",
     "Known",
     "Lead",
+    "Limits",
     "NotRun",
     "Outcome",
     "Put",
     "Recall",
     "Record",
+    "Spending",
     "attempt_id",
     "language",
     "run",

@@ -49,6 +49,11 @@ class Live:
         self.asked = self.queries = self.tokens_in = self.tokens_out = 0
         self.seconds = self.took = 0.0  # of the model, in all and for the last reply
 
+    @property
+    def promised(self) -> int:
+        """Target queries that it may still ask, of those that were set aside for it."""
+        return max(0, self.need - self.queries)
+
     def send(self, answer: Answer | None) -> Ask:
         """Start the attack (None) or tell it the answer: what it asks next. Raises StopIteration at its end."""
         if self.flow is None or answer is None:
@@ -126,4 +131,4 @@ def prefilled(prompt: Conversation) -> bool:
 
 
 def not_run(live: Live, reason: str) -> NotRun:
-    return NotRun(live.put.case.id, live.put.attack.name, reason)
+    return NotRun(live.put.case.id, live.put.attack.name, reason, live.queries)

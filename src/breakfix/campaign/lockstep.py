@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
 
 from breakfix.campaign.live import Live, not_run
 from breakfix.campaign.puts import (
+    BROKEN,
+    CHUNK,
     GROUP,
     HELPER_SAMPLING,
     NO_LIMIT,
+    WINDOW,
     Budget,
     Keep,
     Known,
@@ -25,14 +30,18 @@ from breakfix.campaign.puts import (
     forget,
     nothing,
     silent,
+    unused,
 )
+from breakfix.campaign.spending import Spending, whose
 from breakfix.core import Answer, Attempt, Judge, Model, NotApplicable, Paid, Reply, Sampling, Verdict, digest
 from breakfix.errors import BudgetSpent, ModelError
 from breakfix.judges.ask import heard
 
+FEW = 4 * GROUP  # attempts in a batch, where each reply tells whether a budget has ended
+
 
 def run(
-    puts: Sequence[Put],
+    puts: Iterable[Put],
     target: Model,
     judge: Judge,
     *,
@@ -42,65 +51,94 @@ def run(
     record: Record,
     recall: Recall = nothing,
     keep: Keep = forget,
+    use: Record = unused,
     helper: Model | None = None,
     budget: Budget = NO_LIMIT,
+    spending: Spending | None = None,
+    stop_at_breach: bool = False,
+    hold: bool = True,
+    window: int = WINDOW,
+    total: int | None = None,
     progress: Progress = silent,
     clock: Callable[[], float] = time.monotonic,
 ) -> Outcome:
     """Every put that is not `known` yet, tried, judged and given to `record` (up to `GROUP` attempts at a time).
 
     Replies of attempts that go on, and those that a judge with a budget had no more money for, are given to `keep`;
-    what `recall` gives of them (by attempt ids) is not asked again.
-    Puts with the same id are one attempt. A model's failure becomes an attempt with `error`; leave such attempts out
-    of `known` to try them again. A judge that raises gives an unscored verdict. `progress(done, total)` counts puts.
+    what `recall` gives of them (by attempt ids) is not asked again. Attempts that were known are given to `use`.
+    A model's failure becomes an attempt with `error`; leave such attempts out of `known` to try them again. A judge
+    that raises gives an unscored verdict. `spending` has what earlier runs spent of the same budget.
+
+    At most `window` attempts are under way; puts are taken, and looked up, as there is room, and with `hold` False
+    nothing is kept of what has ended: memory is then bounded, however many puts there are. Puts with the same id are
+    one attempt; without `hold`, where they are further apart than the window, the second one is `known`.
+
+    `stop_at_breach`: once an attempt broke its case, no other one is begun on it. One at a time is then under way on a
+    case, in the order of the puts, so that which ones are begun does not depend on what else runs.
+
+    `progress(done, total)` counts puts; `total` is needed where `puts` has no length.
     Raises UserError from model, judge or `record`; anything else that escapes is a bug.
     """
-    ids = {attempt_id(put, target, judge, sampling, seed, helper, budget): put for put in puts}
-    found = known(list(ids))
-    done = {key: found[key] for key in ids if key in found}
-    queue = deque(Live(key, put, seed, budget) for key, put in ids.items() if key not in done)
-    waiting = [live.id for live in queue]
-    paid = {(p.attempt, p.query, p.prompt): p for p in (recall(waiting) if waiting else ())}
-    work = _Run(target, judge, sampling, helper, budget, record, keep, progress, clock, len(ids), queue, done, paid)
-    reused = len(done)
-    work.go()
-    return Outcome(
-        attempts=tuple(work.done[key] for key in ids if key in work.done),
-        skipped=tuple(work.skipped),
-        unrun=tuple(work.unrun),
-        queries=work.queries,
-        tokens_in=work.tokens_in,
-        tokens_out=work.tokens_out,
-        seconds=clock() - work.began,
-        helper_queries=work.helper_queries,
-        reused=reused,
+    identify = partial(
+        attempt_id, target=target, judge=judge, sampling=sampling, seed=seed, helper=helper, budget=budget
     )
+    work = _Run(
+        target=target, judge=judge, sampling=sampling, seed=seed, helper=helper, budget=budget,
+        spending=spending or Spending(budget), stop_at_breach=stop_at_breach, hold=hold, window=window,
+        puts=iter(puts), identify=identify, known=known, record=record, recall=recall, keep=keep, use=use,
+        progress=progress, clock=clock,
+    )  # fmt: skip
+    work.total = len(puts) if total is None and isinstance(puts, Sized) else total
+    return work.go()
 
 
 @dataclass
 class _Run:
-    """The state of one `run`: puts go queue → open (waiting for target or helper) → done, skipped or unrun."""
+    """The state of one `run`: puts go queue → open (waiting for target or helper) → done, skipped or unrun. Those that
+    must wait for others to end (of their case, or of a budget) are held."""
 
     target: Model
     judge: Judge
     sampling: Sampling
+    seed: int
     helper: Model | None
     budget: Budget
+    spending: Spending
+    stop_at_breach: bool
+    hold: bool
+    window: int
+    puts: Iterator[Put]
+    identify: Callable[[Put], str]
+    known: Known
     record: Record
+    recall: Recall
     keep: Keep
+    use: Record
     progress: Progress
     clock: Callable[[], float]
-    total: int
-    queue: deque[Live]
-    done: dict[str, Attempt]
-    paid: Mapping[tuple[str, int, str], Paid]  # what an earlier run had heard: (attempt, query, prompt) → reply
+    total: int | None = None
+    queue: deque[Live] = field(default_factory=deque[Live])
+    held: deque[Live] = field(default_factory=deque[Live])
     open: dict[str, Live] = field(default_factory=dict[str, Live])
+    ids: dict[str, None] = field(default_factory=dict[str, None])  # of puts taken; without `hold`, that have not ended
+    done: dict[str, Attempt] = field(default_factory=dict[str, Attempt])  # with `hold`
+    # what an earlier run had heard: attempt → (query, prompt) → reply
+    paid: dict[str, dict[tuple[int, str], Paid]] = field(default_factory=dict[str, dict[tuple[int, str], Paid]])
     for_target: list[Live] = field(default_factory=list[Live])
     for_helper: list[Live] = field(default_factory=list[Live])
-    finished: list[Attempt] = field(default_factory=list[Attempt])
+    ended: list[Attempt] = field(default_factory=list[Attempt])
     heard: list[Paid] = field(default_factory=list[Paid])
     skipped: list[NotRun] = field(default_factory=list[NotRun])
     unrun: list[NotRun] = field(default_factory=list[NotRun])
+    skips: Counter[str] = field(default_factory=Counter[str])
+    unruns: Counter[str] = field(default_factory=Counter[str])
+    cuts: Counter[str] = field(default_factory=Counter[str])
+    helped: Counter[str] = field(default_factory=Counter[str])
+    broken: set[str] = field(default_factory=set[str])  # cases, where their breach stops others
+    busy: set[str] = field(default_factory=set[str])  # cases with an open attempt, likewise
+    taken: int = 0  # puts
+    finished: int = 0  # attempts, those that were known (reused) included
+    reused: int = 0
     queries: int = 0
     helper_queries: int = 0
     tokens_in: int = 0
@@ -108,32 +146,116 @@ class _Run:
     promised: int = 0  # target queries that open attempts may still ask
     began: float = 0.0
 
-    def go(self) -> None:
+    def go(self) -> Outcome:
         self.began = self.clock()
-        self.progress(len(self.done), self.total)
-        while (self.queue or self.open) and not self._late():
+        self._take()
+        self._tell()
+        while (self.queue or self.held or self.open) and not self._over():
             self._admit()
             self._ask_helper()
             self._ask_target()
-        for live in [*self.open.values(), *self.queue]:
-            self.unrun.append(not_run(live, "time budget"))
+            self._take()
+        self._leave(self._over())
         self._flush()
+        return Outcome(
+            attempts=tuple(self.done[id] for id in self.ids if id in self.done),
+            skipped=tuple(self.skipped),
+            unrun=tuple(self.unrun),
+            queries=self.queries,
+            tokens_in=self.tokens_in,
+            tokens_out=self.tokens_out,
+            seconds=self.clock() - self.began,
+            helper_queries=self.helper_queries,
+            reused=self.reused,
+            finished=self.finished,
+            skips=dict(self.skips),
+            unruns=dict(self.unruns),
+            cuts=dict(self.cuts),
+            helper=dict(self.helped),
+        )
 
-    def _late(self) -> bool:
-        return self.budget.seconds is not None and self.clock() - self.began >= self.budget.seconds
+    def _over(self) -> str:
+        """Which budget of the whole run has ended, or "" """
+        if self.budget.seconds is not None and self.clock() - self.began >= self.budget.seconds:
+            return "time budget"
+        spent = self.budget.tokens is not None and self.tokens_in + self.tokens_out >= self.budget.tokens
+        return "token budget" if spent else ""
+
+    def _leave(self, reason: str) -> None:
+        """The budget has ended: nothing more is begun. What is known of the puts that were not taken yet counts."""
+        for live in list(self.open.values()):
+            self._cut(live, reason)
+        self._take()
+        while self.held or self.queue:
+            while self.held or self.queue:
+                self._not_run((self.held or self.queue).popleft(), reason)
+            self._take()
+
+    def _take(self) -> None:
+        """Take puts while there is room; those that are known are done, the others queue."""
+        new: list[Live] = []
+        while len(self.queue) + len(self.held) + len(self.open) < self.window:
+            puts = list(islice(self.puts, CHUNK))
+            if not puts:
+                break
+            new += self._looked_up(puts)
+        if new:
+            for paid in self.recall([live.id for live in new]):
+                self.paid.setdefault(paid.attempt, {})[paid.query, paid.prompt] = paid
+
+    def _looked_up(self, puts: Sequence[Put]) -> list[Live]:
+        """Those that are not known, in the queue."""
+        taken = {id: put for put in puts if (id := self.identify(put)) not in self.ids}
+        self.taken += len(taken)
+        self.total = self.total and self.total - len(puts) + len(taken)
+        found = self.known(list(taken))
+        again = [found[id] for id in taken if id in found]
+        self.finished += len(again)
+        self.reused += len(again)
+        for attempt in again:
+            self._note_breach(attempt)
+            self.spending.known(attempt)
+        if again:
+            self.use(tuple(again))
+        if self.hold:
+            self.done.update((attempt.id, attempt) for attempt in again)
+        self.ids.update((id, None) for id in taken if self.hold or id not in found)
+        new = [Live(id, put, self.seed, self.budget) for id, put in taken.items() if id not in found]
+        self.queue.extend(new)
+        return new
 
     def _admit(self) -> None:
-        """Begin puts, in order, while what they may ask fits into the total budget."""
-        while self.queue:
-            if self.budget.total is not None and self.queries + self.promised + self.queue[0].need > self.budget.total:
-                if self.open:
-                    return  # they may end early, and free some
-                self.unrun.append(not_run(self.queue.popleft(), "query budget"))
-                continue
-            live = self.queue.popleft()
-            self.open[live.id] = live
-            self.promised += live.need
-            self._advance(live, None)
+        """Begin puts, in order, while there is room, and while what they may ask fits into the budget."""
+        again, self.held = self.held, deque[Live]()
+        for live in again:
+            self._begin(live)
+        while self.queue and len(self.open) + len(self.held) < self.window:
+            if self._total_refuses(self.queue[0]) and self.open:
+                return  # they may end early, and free some
+            self._begin(self.queue.popleft())
+
+    def _total_refuses(self, live: Live) -> bool:
+        return self.budget.total is not None and self.queries + self.promised + live.need > self.budget.total
+
+    def _begin(self, live: Live) -> None:
+        """Begin the put, or hold it, or leave it."""
+        case = live.put.case.id
+        reason, later = self.spending.refuses(live.put, live.need)
+        if case in self.broken:
+            reason, later = BROKEN, False
+        elif case in self.busy and not (reason and not later):
+            reason, later = BROKEN, True
+        elif not reason and self._total_refuses(live):
+            reason, later = "query budget", bool(self.open)
+        if reason:
+            self.held.append(live) if later else self._not_run(live, reason)
+            return
+        self.open[live.id] = live
+        self.promised += live.need
+        self.spending.promise(live.put, live.need)
+        if self.stop_at_breach:
+            self.busy.add(case)
+        self._advance(live, None)
 
     def _advance(self, live: Live, answer: Answer | None) -> None:
         """Send the answer into the attack (None starts it), and queue what it asks next."""
@@ -156,7 +278,7 @@ class _Run:
         while self.for_helper:
             batch, self.for_helper = self.for_helper, []
             for live, reply, paid in self._heard_helper(batch):
-                if self._late():
+                if self._over():
                     return
                 if reply is None:
                     self._advance(live, Answer(None))
@@ -169,18 +291,24 @@ class _Run:
 
     def _heard_helper(self, batch: list[Live]) -> Iterator[tuple[Live, Reply | None, Paid | None]]:
         if self.helper is None:
+            self.helped["missing"] += len(batch)
             yield from ((live, None, None) for live in batch)
             return
         again, new = self._recalled(batch)
-        yield from ((live, paid.reply, None) for live, paid in again)
+        for live, paid in again:
+            self._spent(live, paid.reply, 0)
+            yield live, paid.reply, None
         self.helper_queries += len(new)
         for live, reply in self._stream(self.helper, new, HELPER_SAMPLING):
+            if reply.finish == "error" or not reply.text.strip():
+                self.helped["failed" if reply.finish == "error" else "empty"] += 1
+            self._spent(live, reply, 0)
             yield live, reply, live.paid(reply)
 
     def _ask_target(self) -> None:
         """One batch over everything that waits, judged group by group as the replies arrive. What an earlier run had
         heard goes first, so that those attempts, too, are in the batch with what they ask next."""
-        if self._late():
+        if self._over():
             return
         again, batch = self._recalled(self.for_target)
         self.for_target = []
@@ -192,15 +320,36 @@ class _Run:
         if self.budget.total is not None:
             room = self.budget.total - self.queries
             for live in batch[room:]:
-                self._close(live)
-                self.unrun.append(not_run(live, "query budget"))
+                self._cut(live, "query budget")
             batch = batch[:room]
+        if self.spending.limits:
+            batch = self._allowed(batch)
+        self._ask(batch)
+
+    def _allowed(self, batch: list[Live]) -> list[Live]:
+        """Without those whose case, attack or persona has used up its budget. Where that is only known after each
+        reply, no more than a few groups: the others wait for the next batch."""
+        if self.spending.by_reply:
+            batch, self.for_target = batch[:FEW], batch[FEW:]
+        allowed: list[Live] = []
+        for live in batch:
+            if why := self.spending.stops(live.put, live.promised):
+                self._cut(live, why)
+                continue
+            if not live.promised:  # of an attack that states no bound, or asks more than it stated
+                live.need = live.queries + 1
+                self.promised += 1
+                self.spending.promise(live.put, 1)
+            allowed.append(live)
+        return allowed
+
+    def _ask(self, batch: list[Live]) -> None:
         group: list[tuple[Live, Reply]] = []
         try:
             for live, reply in self._stream(self.target, batch, self.sampling):
                 self.queries += 1
                 group.append((self._counted(live, reply), reply))
-                if self._late():
+                if self._over():
                     break
                 if len(group) == GROUP:
                     now, group = group, []
@@ -217,7 +366,8 @@ class _Run:
         again: list[tuple[Live, Paid]] = []
         new: list[Live] = []
         for live in batch:
-            paid = self.paid.get((live.id, live.asked, digest(live.ask.prompt)))
+            kept = self.paid.get(live.id)
+            paid = kept.get((live.asked, digest(live.ask.prompt))) if kept else None
             if paid is None:
                 new.append(live)
             else:
@@ -245,13 +395,23 @@ class _Run:
         except ModelError as failure:
             why = str(failure) or type(failure).__name__
         for live in waiting.values():
+            live.took = 0.0
             yield live, Reply("", finish="error", error=why)
 
     def _counted(self, live: Live, reply: Reply) -> Live:
-        self.promised -= 1 if live.queries < live.need else 0
+        self._unpromise(live, min(1, live.promised))
         live.queries += 1
         live.tokens_in, live.tokens_out = live.tokens_in + reply.tokens_in, live.tokens_out + reply.tokens_out
+        self._spent(live, reply, 1)
         return live
+
+    def _spent(self, live: Live, reply: Reply, queries: int) -> None:
+        if self.spending.limits:
+            self.spending.add(whose(live.put), queries, reply.tokens_in + reply.tokens_out, live.took)
+
+    def _unpromise(self, live: Live, queries: int) -> None:
+        self.promised -= queries
+        self.spending.promise(live.put, -queries)
 
     def _settle(self, group: list[tuple[Live, Reply]], judged: Mapping[str, Verdict] | None = None) -> None:
         """Judge a group of replies, let their attacks go on, and record what came to its end. `judged`: the replies are
@@ -289,24 +449,61 @@ class _Run:
         if live.flow is not None:
             live.flow.close()
         del self.open[live.id]
-        self.promised -= max(0, live.need - live.queries)
+        self._unpromise(live, live.promised)
+        self.busy.discard(live.put.case.id)
+        self.paid.pop(live.id, None)
 
     def _finish(self, live: Live, error: str | None = None) -> None:
         self._close(live)
-        self.finished.append(live.attempt(self.target.id, error))
-        if len(self.finished) == GROUP:
+        attempt = live.attempt(self.target.id, error)
+        self._note_breach(attempt)
+        self.ended.append(attempt)
+        if len(self.ended) == GROUP:
             self._flush()
+
+    def _note_breach(self, attempt: Attempt) -> None:
+        if self.stop_at_breach and attempt.score == 0:
+            self.broken.add(attempt.case)
 
     def _skip(self, live: Live, reason: str) -> None:
         self._close(live)
-        self.skipped.append(not_run(live, reason))
+        self.skips[reason] += 1
+        self._forget(live)
+        if self.hold:
+            self.skipped.append(not_run(live, reason))
+
+    def _cut(self, live: Live, reason: str) -> None:
+        """A budget ends the attempt, which is not recorded; the replies so far are kept."""
+        self._close(live)
+        self._not_run(live, reason)
+
+    def _not_run(self, live: Live, reason: str) -> None:
+        self.unruns[reason] += 1
+        self._forget(live)
+        if live.queries:
+            self.cuts[reason] += 1
+        if self.hold:
+            self.unrun.append(not_run(live, reason))
+
+    def _forget(self, live: Live) -> None:
+        self.paid.pop(live.id, None)
+        if not self.hold:
+            del self.ids[live.id]
 
     def _flush(self) -> None:
-        if self.finished:
-            self.record(tuple(self.finished))
-            self.done.update((attempt.id, attempt) for attempt in self.finished)
-            self.finished.clear()
+        if self.ended:
+            self.record(tuple(self.ended))
+            self.finished += len(self.ended)
+            if self.hold:
+                self.done.update((attempt.id, attempt) for attempt in self.ended)
+            else:
+                for attempt in self.ended:
+                    del self.ids[attempt.id]
+            self.ended.clear()
         if self.heard:
             self.keep(tuple(self.heard))
             self.heard.clear()
-        self.progress(len(self.done) + len(self.skipped), self.total)
+        self._tell()
+
+    def _tell(self) -> None:
+        self.progress(self.finished + self.skips.total(), self.taken if self.total is None else self.total)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from breakfix.core import (
     Answer,
@@ -22,6 +22,10 @@ from breakfix.core import (
 from breakfix.errors import ConfigError
 
 GROUP = 16  # replies judged, and attempts recorded, at a time
+WINDOW = 4096  # attempts under way: several of a model's batches, so that none goes out half full
+CHUNK = 500  # puts that are looked up in the ledger at a time
+SCOPES = ("case", "attack", "persona")
+BROKEN = "the case was broken before"
 HELPER_SAMPLING = Sampling(max_new_tokens=256, temperature=0.7, top_p=0.95)
 
 
@@ -65,20 +69,43 @@ class Put:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """Of one case, attack or persona: target queries; tokens and seconds of all models. None is no limit."""
+
+    queries: int | None = None
+    tokens: int | None = None
+    seconds: float | None = None
+
+    @property
+    def any(self) -> bool:
+        return self != Limits()
+
+
+@dataclass(frozen=True, slots=True)
 class Budget:
     """Limits; None is no limit. Helper queries are not counted.
 
     `attempt`: target queries per attempt; an attack that wants more ends there, and is recorded with what it has.
-    `total`: target queries in this run; an attempt is only begun if it can be finished within it. `seconds`: wall
-    clock; the run stops at the next reply, and attempts that are not finished are not recorded.
+    `total`: target queries in this run; an attempt is only begun if it can be finished within it. `tokens`: read and
+    written, of target and helper. `seconds`: wall clock. Where these two end the run stops at the next reply. `case`,
+    `attack` and `persona` hold for each of them (spending.py). Attempts that a limit other than `attempt` leaves
+    unfinished are not recorded: they would be other attempts than their ids say. Their replies are kept.
     """
 
     attempt: int | None = None
     total: int | None = None
     seconds: float | None = None
+    tokens: int | None = None
+    case: Limits = Limits()
+    attack: Limits = Limits()
+    persona: Limits = Limits()
 
     def __post_init__(self) -> None:
-        limits = (("attempt", self.attempt, 1), ("total", self.total, 0), ("seconds", self.seconds, 0))
+        limits: list[tuple[str, float | None, float]] = [("attempt", self.attempt, 1), ("total", self.total, 0)]
+        limits += [("seconds", self.seconds, 0), ("tokens", self.tokens, 0)]
+        for scope, one in zip(SCOPES, (self.case, self.attack, self.persona), strict=True):
+            given = (("queries", one.queries), ("tokens", one.tokens), ("seconds", one.seconds))
+            limits += [(f"{scope}.{name}", value, 1 if name != "seconds" else 0) for name, value in given]
         for name, value, least in limits:
             if value is not None and value < least:
                 raise ConfigError(f"budget {name}: {value} is too small; give {least} or more, or leave it out")
@@ -89,19 +116,25 @@ NO_LIMIT = Budget()
 
 @dataclass(frozen=True, slots=True)
 class NotRun:
-    """A put that gave no attempt, and why. `case` is an id, `attack` a name."""
+    """A put that gave no attempt, and why. `case` is an id, `attack` a name; `queries`: what it had asked the target
+    when it was cut, 0 where it was never begun."""
 
     case: str
     attack: str
     reason: str
+    queries: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a run came to. `attempts` in the order of the puts, those that were `known` (`reused` of them) included.
 
-    `skipped`: the attack can't be put to the case. `unrun`: the budget ended first. `queries` and `helper_queries`
-    are what this run asked, `tokens_*` what it paid for both together, `seconds` its wall clock.
+    `skipped`: the attack can't be put to the case. `unrun`: a budget ended first, or the case was broken before.
+    `queries` and `helper_queries` are what this run asked, `tokens_*` what it paid for both together, `seconds` its
+    wall clock. `finished` counts attempts; `skips`, `unruns` and, of the latter, `cuts` (had begun) count by reason.
+    `helper`: asks for which there was no helper (missing), and replies with nothing in them (empty) or that failed.
+
+    Of a run that does not hold them `attempts`, `skipped` and `unrun` are (): there are the counts.
     """
 
     attempts: tuple[Attempt, ...]
@@ -113,6 +146,11 @@ class Outcome:
     seconds: float
     helper_queries: int = 0
     reused: int = 0
+    finished: int = 0
+    skips: Mapping[str, int] = field(default_factory=dict[str, int])
+    unruns: Mapping[str, int] = field(default_factory=dict[str, int])
+    cuts: Mapping[str, int] = field(default_factory=dict[str, int])
+    helper: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 Known = Callable[[Sequence[str]], Mapping[str, Attempt]]
@@ -131,6 +169,10 @@ def nothing(ids: Sequence[str]) -> Iterable[Paid]:
 
 
 def forget(paid: Sequence[Paid]) -> None:
+    pass
+
+
+def unused(attempts: Sequence[Attempt]) -> None:
     pass
 
 

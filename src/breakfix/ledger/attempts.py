@@ -76,6 +76,15 @@ class Attempts(Database):
         found = (decode(dict[str, list[Paid]], row.body)[_PAID] for row in rows)
         return [one for some in found for one in some if one.attempt in wanted]
 
+    def under_way(self) -> Iterator[Paid]:
+        """What was kept of attempts that have not ended (or failed), oldest first: all that a killed run can take up
+        again. One pass; what was kept of the others is left out page by page."""
+        for row in self.pages(select(_EVENTS.seq, _EVENTS.body).where(_EVENTS.kind == _PAID), _EVENTS.seq):
+            paid = decode(dict[str, list[Paid]], row.body)[_PAID]
+            query = select(_ATTEMPTS.id).where(_ATTEMPTS.failed.is_(False))
+            ended = {one.id for one in self.by_ids(query, _ATTEMPTS.id, [one.attempt for one in paid])}
+            yield from (one for one in paid if one.attempt not in ended)
+
     def add_verdict(self, attempt_id: str, verdict: Verdict) -> None:
         """For more than one, `add_verdicts` is far cheaper."""
         self.add_verdicts([(attempt_id, verdict)])
