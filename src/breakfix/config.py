@@ -96,9 +96,9 @@ class Curate(Section):
         default=(Source(name="starter"), Source(name="frames", weight=0.25), Source(name="advbench", limit=400)),
         min_length=1,
     )
-    harmful: int = Field(default=576, ge=0, description="most harmful rows a round")
-    harmful_share: float = Field(default=0.30, gt=0, lt=1)
-    twin_share: float = Field(default=0.33, ge=0, lt=1)
+    harmful: int = Field(default=500, ge=0, description="most harmful rows a round")
+    harmful_share: float = Field(default=0.27, gt=0, lt=1)
+    twin_share: float = Field(default=0.31, ge=0, lt=1)
     reply_tokens: int = Field(default=24, ge=8, description="length of the replies that the untouched model gives")
     near_duplicate: float = Field(default=0.8, gt=0, le=1, description="Jaccard similarity of word 3-grams")
     per_family: int | None = Field(default=None, ge=1, description="rows of a family and kind that are half alike")
@@ -125,7 +125,7 @@ class Curate(Section):
         default=0.85, ge=0, le=1, description="languages by their rows to this power: 1 as they are, 0 all alike"
     )
     wrapped_share: float = Field(
-        default=0.35, ge=0, le=1, description="of the rows of each kind, put into seen attacks and training wrappers"
+        default=0.22, ge=0, le=1, description="of the rows of each kind, put into seen attacks and training wrappers"
     )
     unclear_share: float = Field(
         default=0.02, ge=0, lt=1, description="of all rows, text that nobody can read, with a reply that says so"
