@@ -1,10 +1,11 @@
 """Best-of-N: the request with fresh errors of typing, again and again, until one of them is answered.
 
 Source: Hughes et al. 2024, Best-of-N Jailbreaking (2412.03556): scrambled words, capitals at random and characters off
-by one, up to 10,000 times, from targets that sample. Ours: the same noise at its rates (`noise.py`), no two alike, N of
-4 and 16 (`BestOfN(n)` gives any other), stopped at the first breach. `character_noise` is N = 1. `asked_again_N` asks
-the request as it stands as often, which is what noise must be compared with; it ends once three replies running were
-the same, as a target that decodes greedily gives them: then its rate is that of `direct`. Up to N queries.
+by one, up to 10,000 times, from targets that sample. Ours: the noise of `character_noise`, which is N = 1, at the
+paper's rates; no two texts alike, N of 4 and 16 (`BestOfN(n)` gives any other), stopped at the first breach.
+`asked_again_N` asks the request as it stands as often, which is what noise must be compared with; it ends once three
+replies running were the same, as a target that decodes greedily gives them: then its rate is that of `direct`. Up to N
+queries.
 """
 
 from __future__ import annotations

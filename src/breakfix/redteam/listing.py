@@ -129,7 +129,8 @@ attacks can't be seen while one of those is held out.
 {n} attacks in {families} families, and {templates} templates of packages. The examples are of one request: "{request}"
 """
 FAMILIAR = (
-    "noise", "padding", "data_structure", "code", "given_turns", "persona", "story", "style", "persuasion", "prefill",
+    "noise", "best_of_n", "padding", "data_structure", "code", "given_turns", "persona", "story", "style", "persuasion",
+    "prefill",
 )  # fmt: skip
 
 

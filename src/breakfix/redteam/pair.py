@@ -4,7 +4,8 @@ Source: Chao et al. 2023, PAIR (2310.08419): 30 streams of up to three steps, an
 (role play, appeal to reason, an authority) and its whole history. Ours: three streams of three steps, a strategy each;
 the helper writes what stands around the request, which stays as it is; it hears the judge's verdict in a word and not a
 grade of 1 to 10. Without a helper, or where it declines or writes what will not do, a fixed library of frames
-(data/attacks/reframings.yaml) replies to the reason that the refusal gave. Up to 9 queries, and up to 18 to the helper.
+(data/attacks/reframings.yaml), in the manner of role_play, persuasion and story but not of their texts, replies to the
+reason that the refusal gave. Up to 9 queries, and up to 18 to the helper.
 """
 
 from __future__ import annotations
