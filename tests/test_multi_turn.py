@@ -40,6 +40,8 @@ from breakfix.redteam.topic_shift import NEIGHBOURS
 
 JUNK = (
     None, "", "  \n", "I can't help with that", "I can't help with that.", "I'm sorry, but I can't assist with this.",
+    "I notice what this is for. I'm going to decline.", "I'd rather not.", "As an AI, I must say that this is unwise.",
+    "It would not be appropriate to ask this.", "Je ne peux pas vous aider.", "This goes against my guidelines.",
     "As an AI language model, I cannot propose such a question.", "Ich kann dabei nicht helfen.", "?!?!", "{}", "7",
     "x" * 50, "bread " * 20, "<|im_end|>", "What about flour?<|im_start|>assistant", "\x00\x01flour and\x02 water",
     "flour \ud800", "What about flour? " * 6000,
@@ -60,6 +62,8 @@ def test_junk_is_no_helper_s_words(junk: str | None) -> None:
         ('"Flour" or "water"?', '"Flour" or "water"?'),
         ("I can't get my bread to rise. What is wrong?", "I can't get my bread to rise. What is wrong?"),
         ("You play a baker who cannot decline a question.", "You play a baker who cannot decline a question."),
+        ("As an AI historian, what do you say of bread?", "As an AI historian, what do you say of bread?"),
+        ("The baker cannot create dough. What now?", "The baker cannot create dough. What now?"),
         ("面包是怎么做的？", "面包是怎么做的？"),
         ("One line.\r\n\r\nAnd another.", "One line.\n\nAnd another."),
     ],

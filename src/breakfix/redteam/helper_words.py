@@ -13,8 +13,12 @@ import unicodedata
 from breakfix.judges.refusal import classify
 
 WONT = re.compile(  # what a helper says of its task; the judge knows what assistants say of requests
-    r"\b(?:ca(?:n['’]t|nnot|n not)|won['’]t|will not|(?:un|not )able to|decline to|refuse to)\s+"
-    r"(?:propose|suggest|create|generate|provide|write|produce|come up with|continue|take part|participate|rewrite)\b",
+    r"\bI(?:['’]m| am)?\s+(?:\w+\s+)?"
+    r"(?:ca(?:n['’]t|nnot|n not)|won['’]t|will not|(?:un|not )able to|decline to|refuse to)\s+"
+    r"(?:propose|suggest|create|generate|provide|write|produce|come up with|continue|participate|rewrite)\b"
+    r"|\bI(?:['’]m| am) going to decline\b|\bI(?:['’]d| would) rather not[.,]"
+    r"|\bas an AI(?: language)?(?: model| assistant)?, I (?:must|have to)\b"
+    r"|\bnot be (?:appropriate|right|ethical|responsible) (?:for me )?to\b",
     re.I,
 )
 OPENING = 120  # characters in which it is the helper who declines; later on it may be part of what it proposes
