@@ -362,6 +362,27 @@ class Evaluate(Section):
 Family = Annotated[str, AfterValidator(canonical)]
 
 
+class Spend(Section):
+    """Tokens, read and written, of target and helper; seconds."""
+
+    tokens: int | None = Field(default=None, ge=1)
+    seconds: float | None = Field(default=None, gt=0)
+
+
+class Limits(Spend):
+    queries: int | None = Field(default=None, ge=1)
+
+
+class Budget(Section):
+    """Limits of a round's red team as a whole (its queries are `redteam.max_queries`, its seconds by the clock), and of
+    each case, attack and persona (seconds of the models' time)."""
+
+    run: Spend = Spend()
+    case: Limits = Limits()
+    attack: Limits = Limits()
+    persona: Limits = Limits()
+
+
 class Redteam(Section):
     """The red team's own configuration. Families are seen (their breaches feed training) or held out (never do).
 
@@ -388,6 +409,18 @@ class Redteam(Section):
     max_new_tokens: int = Field(default=48, ge=8)
     helper: str | None = Field(default=None, description="model that drives multi-turn attacks; none: scripted")
     max_queries: int | None = Field(default=None, ge=1)
+    budget: Budget = Budget()
+    stop_at_breach: bool = Field(default=False, description="no other attack is begun on a case that one has broken")
+    choice: Literal["even", "thompson", "epsilon-greedy"] = Field(
+        default="even", description="families evenly, or more often those that break the model"
+    )
+
+    def asked(self) -> dict[str, Any]:
+        """What identifies a round's attacks. Settings that came later are in it where they change something, so that
+        what was found before them stands."""
+        later = {"budget", "stop_at_breach", "choice"}
+        same = {name for name in later if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(mode="json", exclude=same)
 
 
 class Judges(Section):

@@ -208,7 +208,7 @@ class Cycle:
         config, path = self.config, self.model_path(round)
         helper = self._helper_path()
         inputs = {
-            "redteam": {**config.redteam.model_dump(mode="json"), "helper": self._id(helper) if helper else None},
+            "redteam": {**config.redteam.asked(), "helper": self._id(helper) if helper else None},
             "attacks": attacks(config.redteam.seen, config.redteam.held_out),
             **self._about(path),
         }
