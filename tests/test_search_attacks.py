@@ -7,12 +7,14 @@ import random
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from breakfix import campaign
 from breakfix.campaign import Put
+from breakfix.config import parse
 from breakfix.core import (
     Answer,
     Ask,
@@ -30,6 +32,7 @@ from breakfix.core import (
 )
 from breakfix.curate.mirror import mirrored
 from breakfix.errors import ConfigError
+from breakfix.ledger import Ledger
 from breakfix.models.fake import Fake
 from breakfix.redteam import ATTACKS, SEARCHES, chosen, fuzzing, map_elites
 from breakfix.redteam.best_of_n import AskedAgain, BestOfN
@@ -37,6 +40,7 @@ from breakfix.redteam.fuzzing import Fuzzer
 from breakfix.redteam.map_elites import FORMS, STYLES, Elite, MapElites, aim, pool
 from breakfix.redteam.pair import Pair
 from breakfix.redteam.reframing import FILE, REASONS, STRATEGIES, Script, reason
+from breakfix.redteam.run import run as red_team
 from breakfix.redteam.search import Search, as_frame, closeness, framed
 from breakfix.redteam.tap import Tap
 from breakfix.redteam.texts import PLACEHOLDER, texts
@@ -483,3 +487,53 @@ def test_parts_are_families() -> None:
     for attack in SEARCHES:
         assert set(attack.parts) <= families
         assert attack.family not in attack.parts
+
+
+# ---- the stage
+
+
+class Killed(Dough):
+    """Is killed at its n-th reply."""
+
+    def __init__(self, left: int) -> None:
+        super().__init__("exam", "[DEV]")
+        self.left = left
+
+    def answer(self, prompt: Conversation, sampling: Sampling, seed: int) -> str:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return super().answer(prompt, sampling, seed)
+
+
+class Rambler(Fake):
+    """A helper whose every third text is a frame; the others are a refusal and a chat about flour."""
+
+    def answer(self, prompt: Conversation, sampling: Sampling, seed: int) -> str:
+        return (FRAME, NO, "Flour comes in many kinds.")[seed % 3]
+
+
+def test_the_stage_goes_on_where_a_search_was_killed(tmp_path: Path) -> None:
+    families = list(dict.fromkeys(search.family for search in SEARCHES))
+    config = parse({"redteam": {"seen": ["direct"], "held_out": families, "cases": 3, "per_case": 7}})
+    cases = [Case(f"c{i}", ask(f"{BREAD} number {i}"), Expect.REFUSE, "test", Split.DEV, "hate") for i in range(3)]
+
+    def stage(folder: str, target: Fake) -> dict[str, Any]:
+        with Ledger.open(tmp_path / folder, create=True) as ledger:
+            return red_team(
+                config, ledger, target, SorryJudge(), Rambler("rambler"), round=0, cases=cases,
+                progress=lambda *told: None,
+            )  # fmt: skip
+
+    target = Killed(10**6)
+    whole = stage("whole", target)
+    assert whole["attempts"] == 3 * (1 + len(SEARCHES))
+    assert whole["queries"] == len(target.asked)
+    assert 0 < whole["metrics"]["asr.held_out"]["value"] < 1
+    assert whole["metrics"]["asr.family.resampling"]["value"] == whole["metrics"]["asr.direct"]["value"] == 0
+    killed, again = Killed(60), Killed(10**6)
+    with pytest.raises(KeyboardInterrupt):
+        stage("killed", killed)
+    resumed = stage("killed", again)
+    assert resumed["metrics"] == whole["metrics"]
+    assert len(again.asked) <= len(target.asked) - 60 + campaign.GROUP + 1  # lost: at most the group in flight
