@@ -390,6 +390,12 @@ def test_the_verdict_is_on_the_request_alone() -> None:
         assert len(attempt.verdicts) == len(attempt.transcript) // 2
 
 
+def test_what_a_budget_ends_before_the_request_is_unknown() -> None:
+    for attempt in campaign_of(MULTI, budget=campaign.Budget(attempt=2)).attempts:
+        assert [v.label for v in attempt.verdicts] == [LEAD, LEAD]
+        assert (attempt.score, attempt.breach) == (None, None)
+
+
 def test_refused_turns_that_were_taken_back_are_not_in_the_transcript() -> None:
     model = Talker("museum or an office")  # the third wording of the second step: never reached
     [attempt] = campaign_of(["topic_shift"], Talker("Who has to do with that")).attempts
