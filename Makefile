@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 export OMP_WAIT_POLICY ?= passive
 export GOMP_SPINCOUNT ?= 20000
 
-.PHONY: setup demo test slow harness lint bench clean
+.PHONY: setup demo test slow harness adapters lint bench clean
 
 setup: $(VENV)/ready-dev
 
@@ -36,6 +36,17 @@ harness: $(VENV)/ready-dev
 	@$(PIP) --editable '.[lm-eval]'
 	@$(BIN)/python -m pytest tests/test_lm_eval.py
 
+# an environment of its own: garak wants an older transformers than everything else is tested with
+ADAPTERS := $(VENV)-adapters
+adapters: $(ADAPTERS)/ready
+	@$(ADAPTERS)/bin/python -m pytest tests/test_adapters.py
+
+$(ADAPTERS)/ready: pyproject.toml constraints-adapters.txt
+	@test -x $(ADAPTERS)/bin/python || $(PYTHON) -m venv $(ADAPTERS)
+	@$(ADAPTERS)/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints-adapters.txt \
+	  --editable '.[pyrit,garak]' pytest
+	@touch $@
+
 lint: $(VENV)/ready-dev
 	@$(BIN)/ruff check src tests benchmarks
 	@$(BIN)/ruff format --check src tests benchmarks
@@ -46,4 +57,4 @@ bench: $(VENV)/ready-dev
 	@for b in benchmarks/*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(ADAPTERS) .pytest_cache .ruff_cache .hypothesis

@@ -2,7 +2,8 @@
 
 Third parties add attacks by the entry-point group "breakfix.attacks"; `catalogue()` merges them when it is called, and
 nothing is loaded at import. To add one here: a file, an entry in ATTACKS; the tests visit every entry. A config may
-also name compositions (composition.py) and templates of packages (asset_templates.py): `chosen()` has those as well.
+also name compositions (composition.py), templates of packages (asset_templates.py) and what installed packages do to a
+request (adapters): `chosen()` has those as well.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from breakfix.core import Attack, canonical
 from breakfix.errors import ConfigError
-from breakfix.redteam import asset_templates
+from breakfix.redteam import adapters, asset_templates
 from breakfix.redteam.best_of_n import AskedAgain, BestOfN
 from breakfix.redteam.bijection import Bijection
 from breakfix.redteam.code import FunctionBody, OddEven, WordList
@@ -150,9 +151,9 @@ def catalogue(points: Iterable[EntryPoint] | None = None) -> dict[str, Attack]:
 def chosen(seen: Sequence[str], held_out: Sequence[str]) -> tuple[list[Attack], list[Attack]]:
     """The attacks of the seen families and those of the held-out ones (`split_families`).
 
-    A family may also be a composition, such as base64+role_play, or the templates of a package
-    (asset_templates.SOURCES), which are only ever held out, and fetched if they are not here. Raises ConfigError, also
-    for a seen composition with a held-out part; and AssetError.
+    A family may also be a composition, such as base64+role_play, the templates of a package (asset_templates.SOURCES),
+    which are only ever held out, and fetched if they are not here, or of an installed package (adapters.PACKAGES).
+    Raises ConfigError, also for a seen composition with a held-out part; and AssetError.
     """
     seen, held_out = [canonical(family) for family in seen], [canonical(family) for family in held_out]
     for family in seen:
@@ -161,6 +162,7 @@ def chosen(seen: Sequence[str], held_out: Sequence[str]) -> tuple[list[Attack], 
                 f"redteam.seen: {family!r} are texts of unknown licence, many of which other packages have, too; they "
                 "may only be held out; move it to redteam.held_out"
             )
+    adapters.keep_apart(seen, held_out)
     known = catalogue()
     attacks = list(known.values())
     for family in dict.fromkeys((*seen, *held_out)):
@@ -168,6 +170,8 @@ def chosen(seen: Sequence[str], held_out: Sequence[str]) -> tuple[list[Attack], 
             attacks.append(composed(family, known))
         elif family in asset_templates.SOURCES:
             attacks.extend(asset_templates.load(family).attacks.values())
+        elif family in adapters.PACKAGES:
+            attacks.extend(adapters.load(family).attacks.values())
     _keep_apart([attack for attack in attacks if attack.family in seen], held_out)
     return split_families(attacks, seen, held_out)
 

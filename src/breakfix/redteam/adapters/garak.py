@@ -1,0 +1,200 @@
+"""garak's probes and buffs as attacks, by the package itself (breakfix[garak]).
+
+Source: garak (Derczynski et al. 2024, 2406.11036), whose probes come from many papers. Ours: a probe that makes its
+prompts of payloads (`garak.payloads`) is given the case's request in place of those that are texts, and nothing in
+place of the others; one that makes them of an intent is given it as the intent; a buff is put to the request as it
+stands. Of the prompts that come of it one is drawn. garak puts the payload into all of them, and looks for other things
+in the replies; here the run's judge does. Probes that bring their own requests are no attacks on a case, and are left
+out, as are multi-turn ones. One query.
+"""
+
+# pyright: basic, reportMissingImports=false
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any
+
+from breakfix.core import NotApplicable
+from breakfix.redteam.adapters.base import (
+    FAILS,
+    KEY,
+    MEDIA,
+    MODEL,
+    NETWORK,
+    OTHER,
+    OWN,
+    PACKAGE,
+    PLAIN,
+    Adapted,
+    Convert,
+    Rewritten,
+    first_line,
+    importing,
+    room,
+    snake,
+    tried,
+)
+
+THING = "puts code, addresses or words into its prompts, and no request"
+PAYLOADS = ("payloads", "payload_name")  # the parameter of a probe that takes any
+Prompts = Callable[[str], list[str]]
+
+
+def read(family: str, source: str) -> Adapted:
+    """All of the package's probes and buffs. Raises ImportError and AttributeError where it is another package."""
+    attacks: dict[str, Rewritten] = {}
+    left_out: Counter[str] = Counter()
+    with importing(GARAK_LOG_FILE=os.devnull):
+        from garak import _config, _plugins
+
+        _config.load_base_config()
+        for group, make in (("probes", _probe), ("buffs", _buff)):
+            for path, _ in _plugins.enumerate_plugins(group):
+                found = make(path, _plugins.plugin_info(path))
+                if isinstance(found, str):
+                    left_out[found] += 1
+                    continue
+                kind, convert = found
+                why = tried(convert)
+                if why is not None:
+                    left_out[why] += 1
+                    continue
+                _, module, name = path.split(".")
+                full = f"garak_{group.removesuffix('s')}_{module}_{snake(name)}"
+                attacks[full] = Rewritten(full, family, source, first_line(kind.__doc__, path), convert)
+    return Adapted(attacks, dict(sorted(left_out.items())))
+
+
+def _probe(path: str, info: dict[str, Any]) -> tuple[type, Convert] | str:
+    """(class, how a request is put by it), or why it is no attack."""
+    if set((info.get("modality") or {}).get("in") or ("text",)) != {"text"}:
+        return MEDIA
+    takes = any(name in (info.get("DEFAULT_PARAMS") or {}) for name in PAYLOADS)
+    if not takes and not path.endswith("Intent"):
+        return OWN
+    kind = _class(path)
+    if isinstance(kind, str):
+        return kind
+    from garak.probes.base import IntentProbe
+
+    asked: dict[str, bool] = {}
+    prompts = _of_intent(kind) if issubclass(kind, IntentProbe) else _of_payload(kind, asked)
+    try:
+        with room(0):
+            one = prompts(PLAIN)
+        with room(0):
+            other = prompts(OTHER)
+    except ImportError:
+        return PACKAGE
+    except Exception as error:
+        if type(error) is LookupError:  # nltk's data, which it could not download
+            return NETWORK
+        return FAILS if all(asked.values()) else THING
+    fixed = set(one) & set(other)
+    if not set(one) - fixed:
+        return OWN if all(asked.values()) else THING
+    return kind, _drawn(prompts, fixed)
+
+
+def _buff(path: str, info: dict[str, Any]) -> tuple[type, Convert] | str:
+    if info.get("ENV_VAR"):
+        return KEY
+    kind = _class(path)
+    if isinstance(kind, str):
+        return kind
+    if getattr(kind, "ENV_VAR", None):
+        return KEY
+    if any(base.__name__ == "HFCompatible" for base in kind.__mro__):
+        return MODEL
+    from garak.attempt import Attempt, Message
+
+    def prompts(text: str) -> list[str]:
+        made = kind().transform(Attempt(prompt=Message(text=text, lang="en")))
+        return [found for attempt in made if (found := _text(attempt.prompt)) is not None]
+
+    return kind, _drawn(prompts, set())
+
+
+def _class(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    try:
+        return getattr(importlib.import_module(f"garak.{module}"), name)
+    except ImportError:
+        return PACKAGE
+
+
+def _drawn(prompts: Prompts, fixed: set[str]) -> Convert:
+    """One of the prompts that have the request in them."""
+
+    def convert(text: str, rng: random.Random) -> str:
+        with room(rng.getrandbits(32)):
+            some = sorted(set(prompts(text)) - fixed)
+        if not some:
+            raise NotApplicable("garak_probes: it makes no prompt of this request")
+        return rng.choice(some)
+
+    return convert
+
+
+def _of_payload(kind: Any, asked: dict[str, bool]) -> Prompts:
+    """`asked` is added to: payloads that the probe takes, by name → whether they are texts."""
+    kind = type(kind.__name__, (kind,), {"__module__": kind.__module__, "__doc__": kind.__doc__})
+    tags = list(kind.tags)
+
+    def prompts(text: str) -> list[str]:
+        kind.tags = list(tags)  # some add to them whenever one is made
+        with _payload(text, asked):
+            return [found for prompt in kind().prompts if (found := _text(prompt)) is not None]
+
+    return prompts
+
+
+def _of_intent(kind: Any) -> Prompts:
+    from garak.intents import TextStub
+
+    def prompts(text: str) -> list[str]:
+        stub = TextStub()
+        stub.content = text
+        made = kind.__new__(kind)._prompts_from_stub(stub)
+        return [found for prompt in made if (found := _text(prompt)) is not None]
+
+    return prompts
+
+
+@contextlib.contextmanager
+def _payload(text: str, asked: dict[str, bool]) -> Iterator[None]:
+    """garak's payloads are this text where they are texts, and none where they are code, addresses or words."""
+    import garak.payloads as package
+
+    load = package.load
+
+    def given(name: str) -> SimpleNamespace:
+        if name not in asked:
+            asked[name] = "Text" in load(name).types
+        some = [text] if asked[name] else []
+        return SimpleNamespace(name=name, payloads=some, intent=None, types=["Text"], lang="en")
+
+    package.load = given
+    try:
+        yield
+    finally:
+        package.load = load
+
+
+def _text(prompt: Any) -> str | None:
+    """Of a prompt of one user turn; None of another (several turns, a picture)."""
+    if isinstance(prompt, str):
+        return prompt
+    turns = getattr(prompt, "turns", None)
+    if turns is not None:
+        if len(turns) != 1:
+            return None
+        prompt = turns[0].content
+    return prompt.text if getattr(prompt, "data_path", None) is None else None
