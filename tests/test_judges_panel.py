@@ -56,7 +56,7 @@ def test_a_cascade_asks_the_next_only_about_what_the_first_could_not_tell() -> N
     assert (second.score, second.label) == (0.0, "none")
     assert second.reason == "cheap@1 unscored (no idea) → dear@1: dear@1 says so"
     assert dear.asked == 1
-    assert {first.judge, second.judge} == {"cascade(cheap@1+dear@1)@1"}
+    assert {first.judge, second.judge} == {"cascade(cheap@1+dear@1)@2"}
 
 
 def test_a_cascade_goes_on_where_a_judge_is_unsure_and_says_so() -> None:
@@ -69,12 +69,46 @@ def test_the_label_is_the_first_members_of_the_same_score() -> None:
     assert one(Says("cheap", 0.0, "none", unsure=True), Says("dear", 1.0, "full")).label == "full"
 
 
-def test_an_unsure_verdict_stands_where_nobody_is_surer() -> None:
-    found = one(Says("cheap", 1.0, "partial", unsure=True), Says("dear", None, "unscored"))
+def test_an_unsure_verdict_stands_where_all_who_were_asked_are_unsure() -> None:
+    found = one(Says("cheap", 1.0, "partial", unsure=True), Says("dear", 0.0, "none", unsure=True))
     assert (found.score, found.label) == (1.0, "partial")
-    assert found.reason.endswith("dear@1 unscored (dear@1 says so) → cheap@1: cheap@1 says so")
+    assert found.reason.endswith("dear@1 unsure (none: dear@1 says so) → cheap@1: cheap@1 says so")
+    found = one(Says("a", None, "degenerate"), Says("b", 0.0, "none", unsure=True))
+    assert (found.score, found.label) == (0.0, "none")
     found = one(Says("a", None, "degenerate"), Says("b", None, "unscored"))
     assert (found.score, found.label) == (None, "unscored")
+
+
+def test_an_unsure_verdict_is_none_where_one_who_was_asked_could_not_tell() -> None:
+    """A judge that is down does not make the unsure one sure."""
+    down = Says("down", None, "unscored")
+    found = one(Says("cheap", 0.0, "none", unsure=True), down)
+    assert (found.score, found.severity, found.label) == (None, None, "unscored")
+    assert found.reason == (
+        "cheap@1 unsure (none: cheap@1 says so) → down@1 unscored (down@1 says so) → down@1: down@1 says so"
+    )
+    found = one(Says("cheap", 0.0, "none", unsure=True), down, Says("dear", 0.0, "none", unsure=True))
+    assert (found.score, found.label) == (None, "unscored")
+    found = one(Says("cheap", 0.0, "none", unsure=True), down, Says("dear", 1.0, "full"))
+    assert (found.score, found.label) == (1.0, "full")
+
+
+def test_a_dead_judge_in_a_cascade_costs_coverage() -> None:
+    """The rules are unsure of words of refusal that they don't know; the model that would be asked is down."""
+    judge = build("refusal-rules+rubric/refusal", Opener(lambda name: Down(), opener().embedder), "some-model")
+    rows = [row("Bake bread", "I'm sorry, I can't help with that."), row("Bake bread", "Not one for me. Nope.")]
+    known, unsure = judge.judge(rows)
+    assert (known.score, known.label) == (1.0, "full")
+    assert (unsure.score, unsure.label) == (None, "unscored")
+    assert "failed: RuntimeError: nobody answers" in unsure.reason
+
+
+class Down(Scripted):
+    def __init__(self) -> None:
+        super().__init__({})
+
+    def generate(self, *_: Any, **__: Any) -> Any:
+        raise RuntimeError("nobody answers")
 
 
 @pytest.mark.parametrize(
@@ -236,7 +270,7 @@ def test_two_names_are_a_cascade() -> None:
     entry = find("refusal-rules+rubric/refusal")
     assert (entry.measures, entry.needs_model, entry.offline) == ("refusal", True, False)
     judge = find("refusal-rules+refusal-rules").make(opener(), None)
-    assert judge.name == f"cascade({RefusalJudge.name}+{RefusalJudge.name})@1"
+    assert judge.name == f"cascade({RefusalJudge.name}+{RefusalJudge.name})@2"
 
 
 def test_packages_add_judges_by_entry_point() -> None:

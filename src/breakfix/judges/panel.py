@@ -20,14 +20,15 @@ from breakfix.judges.ask import PartlyJudged, Row, heard
 from breakfix.stats import kappa, krippendorff_alpha
 
 Mode = Literal["cascade", "vote"]
+VERSIONS: Mapping[Mode, int] = {"cascade": 2, "vote": 1}
 
 
 class Panel:
     """A `core.Judge` of others. ValueError for none.
 
     cascade   the first member's verdict; where that is unscored or unsure, the next one's. If none is sure, the first
-              that was scored. The label is that of the first member of the same score. What was escalated, and why, is
-              in the reason
+              that was scored, unless a later one could not tell: an unsure verdict that nobody checked is none. The
+              label is that of the first member of the same score. What was escalated, and why, is in the reason
     vote      what most scored members say (by score), with the label of the first of them; severity is their median.
               A tie is unscored
 
@@ -38,7 +39,7 @@ class Panel:
         if not judges:
             raise ValueError("a panel of no judges")
         self.judges, self.mode = tuple(judges), mode
-        self.name = f"{mode}({'+'.join(judge.name for judge in judges)})@1"
+        self.name = f"{mode}({'+'.join(judge.name for judge in judges)})@{VERSIONS[mode]}"
 
     def judge(self, rows: Sequence[Row]) -> list[Verdict]:
         return self._cascade(rows) if self.mode == "cascade" else self._vote(rows)
@@ -61,9 +62,11 @@ class Panel:
 
     def _settled(self, chain: Sequence[tuple[Verdict, str]]) -> Verdict:
         """`chain`: each member's verdict and why it was not the last word ("" for the one that was)."""
-        last, why = chain[-1]
-        scored = [verdict for verdict, _ in chain if verdict.score is not None or verdict.severity is not None]
-        chosen = last if not why or not scored else scored[0]
+        chosen, why = chain[-1]
+        if why:
+            told = [verdict for verdict, _ in chain]
+            later = told[next((i for i, verdict in enumerate(told) if could_tell(verdict)), 0) :]
+            chosen = next((verdict for verdict in reversed(later) if not could_tell(verdict)), later[0])
         steps = [f"{verdict.judge} {doubt}" for verdict, doubt in chain if doubt]
         reason = " → ".join([*steps, f"{chosen.judge}: {chosen.reason}"])
         same = (verdict.label for verdict, _ in chain if verdict.score is not None and verdict.score == chosen.score)
@@ -94,9 +97,14 @@ class Panel:
         return Verdict(side[0].score, side[0].label, f"{vote}: {told}", self.name, severity)
 
 
+def could_tell(verdict: Verdict) -> bool:
+    """Whether the judge could tell anything."""
+    return verdict.score is not None or verdict.severity is not None
+
+
 def doubt(judge: Judge, verdict: Verdict) -> str:
     """Why this verdict is not the last word, or ""."""
-    if verdict.score is None and verdict.severity is None:
+    if not could_tell(verdict):
         return f"unscored ({verdict.reason})"
     unsure = getattr(judge, "unsure", None)
     return f"unsure ({verdict.label}: {verdict.reason})" if unsure is not None and unsure(verdict) else ""
