@@ -158,7 +158,7 @@ def test_a_case_with_a_wrong_field_is_named(saved: list[Saved], tmp_path: Path) 
     ):
         path = tmp_path / "set.jsonl"
         path.write_text(json.dumps({**row, "case": {**row["case"], **change_}}))
-        with pytest.raises(DataError, match="set.jsonl:1: ") as error:
+        with pytest.raises(DataError, match=r"set\.jsonl:1: ") as error:
             read(path)
         assert said in str(error.value)
 
