@@ -197,7 +197,10 @@ def test_every_row_of_papers_names_files_that_are_there() -> None:
 
 def test_every_attack_and_judge_has_its_row_in_papers() -> None:
     for folder, shared in (
-        ("redteam", {"base", "dialogue", "helper_words", "listing", "plan", "run", "steering", "texts"}),
+        (
+            "redteam",
+            {"base", "dialogue", "helper_words", "listing", "plan", "replay", "run", "sets", "steering", "texts"},
+        ),
         ("judges", PLUMBING),
     ):
         for path in (PACKAGE / folder).glob("*.py"):
