@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from breakfix.cli.commands import Call, parse
 from breakfix.errors import ModelError, UserError
 
-GOES_ON = frozenset({"run", "demo", "curate", "train", "evaluate", "redteam", "identify", "compare"})
+GOES_ON = frozenset({"run", "demo", "curate", "train", "evaluate", "redteam", "identify", "compare", "probe-weights"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:

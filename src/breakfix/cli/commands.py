@@ -195,6 +195,36 @@ _REDTEAM = Command(
     "breakfix redteam --replay attacks.jsonl runs/demo --round 1 asks it of round 1's, and pairs the outcomes.\n"
     "breakfix redteam --human runs/demo --round 1 lets you talk to it; /help lists what you may do there.",
 )
+_PROBE = Command(
+    "probe-weights",
+    "what an owner of a model's weights must do to undo its alignment",
+    "breakfix probe-weights runs/demo --round 1 --probes ablation",
+    "probes:probe_weights",
+    (
+        _arg(
+            "target", metavar="RUN_OR_MODEL", help="a run's folder, or any model on disk: a folder, an asset, a hub id"
+        ),
+        _arg("--round", metavar="N", type=_natural, help="of the run (default: the last that was trained)"),
+        _arg("--probes", metavar="NAMES", default="", help="some of gcg,ablation,finetune (default: all)"),
+        _arg("--seeds", metavar="LIST", default="0", help="such as 0,1,2: each probe once for each (default: 0)"),
+        _arg("--cases", metavar="N", type=_positive, default=48, help="dev requests it is measured on (%(default)s)"),
+        _arg("--steps", metavar="N", type=_positive, default=100, help="most steps of gcg (%(default)s)"),
+        _arg("--candidates", metavar="N", type=_positive, default=64, help="suffixes scored in a step (%(default)s)"),
+        _arg(
+            "--into",
+            metavar="FOLDER",
+            type=Path,
+            help="keeps what is found, so that nothing is paid twice (default: probes/ in the run's folder, or else "
+            "runs/probes/measured)",
+        ),
+        _JSON,
+        _arg(
+            "-o", "--output", metavar="FILE", type=Path, help="write the result there: a page if it is .md, else JSON"
+        ),
+    ),
+    "Weights whose alignment was undone are deleted once they are measured. A suffix that gcg finds is kept, with a\n"
+    "set of what was asked; `breakfix redteam --replay SET OTHER_MODEL` shows whether it moves to another model.",
+)
 _OWN = {"train": _TRAIN, "redteam": _REDTEAM}  # stages whose command does more
 _ALL = (
     Command(
@@ -308,6 +338,7 @@ _ALL = (
         "Rounds of a run are read as it measured them; other models are measured now.",
     ),
     *(_OWN.get(name) or _stage(name, what) for name, what in _STAGES.items()),
+    _PROBE,
     Command(
         "chat",
         "talk to a model in the terminal",
