@@ -93,10 +93,14 @@ class Curate(Section):
     """What a round's data is made of. Shares are of the rows of the SFT mix; the rest is plain instructions."""
 
     sources: tuple[Source, ...] = Field(
-        default=(Source(name="starter"), Source(name="frames", weight=0.25), Source(name="advbench", limit=400)),
+        default=(
+            Source(name="starter"),
+            Source(name="frames", weight=0.25),
+            Source(name="advbench", limit=400, weight=2),
+        ),
         min_length=1,
     )
-    harmful: int = Field(default=500, ge=0, description="most harmful rows a round")
+    harmful: int = Field(default=480, ge=0, description="most harmful rows a round")
     harmful_share: float = Field(default=0.27, gt=0, lt=1)
     twin_share: float = Field(default=0.31, ge=0, lt=1)
     reply_tokens: int = Field(default=24, ge=8, description="length of the replies that the untouched model gives")
