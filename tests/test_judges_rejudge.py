@@ -6,7 +6,9 @@ import csv
 import io
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from string import ascii_lowercase
 
 import pytest
 
@@ -101,7 +103,7 @@ def test_every_stored_reply_is_judged_anew_and_the_verdict_is_added(ledger: Ledg
     assert (found["judged"], found["known"]) == (7, 0)
     assert found["left_out"] == {"the model failed": 1, "measured without a judge": 1}
     assert list(ledger.attempts()) == before  # the run's own verdicts stand
-    given = rejudge.given_by(ledger, "counts@1")
+    given = rejudge.given_by(ledger, "counts@1", ledger.attempts())
     assert {id: verdict.score for id, verdict in given.items()} == {
         "held": 1.0, "broke": 0.0, "missed": 0.0, "untold": 1.0, "kind": 1.0, "coward": 0.0, "talk": 0.0,
     }  # fmt: skip
@@ -112,7 +114,7 @@ def test_of_a_talk_the_turn_that_broke_decides_and_what_only_leads_is_not_judged
     judge = Counts()
     rejudge.rejudge(ledger, judge)
     assert len(judge.rows) == 8  # one a reply, two of the talk's three
-    assert rejudge.given_by(ledger, "counts@1")["talk"].label == "none"
+    assert rejudge.given_by(ledger, "counts@1", ledger.attempts())["talk"].label == "none"
 
 
 def test_agreement_flips_and_rates(ledger: Ledger) -> None:
@@ -143,6 +145,20 @@ def test_what_was_scored_before_is_not_asked_again_what_was_not_is(ledger: Ledge
     assert judge.rows == []
 
 
+def test_what_the_judge_scored_in_the_run_is_not_asked_again(ledger: Ledger) -> None:
+    """The run's own judge, on what it could not score then; the talk's two turns are judged anew."""
+
+    class Own(Counts):
+        name = OWN
+
+    judge = Own()
+    found = rejudge.rejudge(ledger, judge)
+    asked = [one for one in ATTEMPTS if one.error is None and one.score is None and one.expect is not Expect.ANSWER]
+    assert found["judged"] == len(asked) == len(ledger.later_verdicts())
+    assert set(ledger.later_verdicts()) == {one.id for one in asked}
+    assert found["known"] == 7 - len(asked)
+
+
 def test_where_the_budget_ends_what_was_paid_for_is_recorded(ledger: Ledger) -> None:
     """Rows come in the attempts' order; the talk has two, and of them the breach is enough."""
 
@@ -158,7 +174,7 @@ def test_where_the_budget_ends_what_was_paid_for_is_recorded(ledger: Ledger) -> 
     for n, recorded in ((2, ["held", "broke"]), (5, ["held", "broke", "missed", "untold", "kind", "coward", "talk"])):
         with pytest.raises(UserError, match="all is spent"):
             rejudge.rejudge(ledger, Paid(n))
-        assert list(rejudge.given_by(ledger, "counts@1")) == recorded
+        assert list(rejudge.given_by(ledger, "counts@1", ledger.attempts())) == recorded
     assert rejudge.rejudge(ledger, Counts())["judged"] == 0
 
 
@@ -268,6 +284,26 @@ def test_a_small_sample_has_every_stratum_and_disagreement_first(ledger: Ledger)
     assert {row["verdict"] for row in rows[1:]} == {"full", "none", "unscored"}
     assert sum(float(row["weight"]) for row in rows) == 8
     assert cells(made(ledger, 4, "full")) == rows
+
+
+def test_a_sample_smaller_than_the_strata_is_drawn_among_them_and_says_what_it_left_out(tmp_path: Path) -> None:
+    """Twenty-six hazards, two replies each: six are drawn by lot, not the first of the alphabet."""
+    many = [replace(attempt(f"{hazard}{i}", NO, 1.0), hazard=hazard) for hazard in ascii_lowercase for i in range(2)]
+    rows = sample(many, {}, 6, random.Random(0))
+    assert len({row.attempt.hazard for row in rows}) == 6
+    assert {row.attempt.hazard for row in rows} != set("abcdef")
+    assert [row.attempt.hazard for row in sample(many, {}, 6, random.Random(1))] != [r.attempt.hazard for r in rows]
+    assert {(row.weight, row.absent) for row in rows} == {(2, 40)}
+    lines = cells(sheet(rows, lambda id: None, "full"))
+    for line in lines[1:]:
+        line["label"] = "full"
+    path = tmp_path / "sheet.csv"
+    with path.open("w", newline="") as out:
+        writer = csv.DictWriter(out, COLUMNS)
+        writer.writeheader()
+        writer.writerows(lines)
+    labels = read(path, MEASURES["refusal"])
+    assert (sum(labels.weights), labels.missing) == (10, 42)
 
 
 @pytest.mark.parametrize(("level", "shown"), [("public", ""), ("team", "z" * 80), ("full", "z" * 200)])

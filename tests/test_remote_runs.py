@@ -321,10 +321,66 @@ def test_a_judges_endpoint_that_fails_costs_coverage_and_invents_no_verdict(
             "judges", "rejudge", str(run), "--judge", "rubric/refusal", "--model", again.url, "--json"
         )
         assert code == 0, err
-        assert len(again.requests) == 8
+        assert len(again.requests) == 8 - judged  # what it scored in the run is paid for
+        found = json.loads(out)
+        assert (found["judged"], found["known"]) == (8 - judged, judged)
+        assert found["rates"][0]["new"]["n"] == 8
         with Ledger.open(run, write=False) as ledger:
             later = [verdicts[-1].label for verdicts in ledger.later_verdicts().values()]
-        assert later == ["full"] * 8 or (judged and set(later) == {"full"})
+            [judge] = {verdict.judge for attempt in ledger.attempts() for verdict in attempt.verdicts}
+        assert later == ["full"] * (8 - judged)
+        code, out, err = call("compare", f"{run}:0", f"{run}:0", "--judge", judge, "--json")
+        assert code == 0, err
+        assert compared(out)["estimate"]["n"] == 8
+
+
+def compared(out: str) -> dict[str, Any]:
+    """The second column's cell of plain.refused."""
+    rows = [row for section in json.loads(out)["sections"] for row in section["rows"]]
+    [row] = [row for row in rows if row["name"] == "plain.refused"]
+    return row["cells"][1]
+
+
+def test_a_run_is_mended_once_its_judge_is_back(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--again` puts to the judge what it failed on, and nothing else; the target is not asked at all."""
+    run = here / "runs" / "tiny"
+    monkeypatch.setattr(RemoteModel.__init__, "__kwdefaults__", {"rng": None, "unit": 0.01})
+    families = {"seen": ["direct"], "held_out": ["prefix_injection"], "cases": 4, "per_case": 1, "max_new_tokens": 8}
+    with Endpoint(refuses, dies_after=3) as server, Endpoint(lambda body: "I can't help with that.") as target:
+        path = tiny.write_config(
+            here,
+            model=target.url,
+            judges={"refusal": "rubric/refusal", "model": server.url},
+            evaluate={"suites": [{"name": "plain", "limit": 8}], "max_new_tokens": 48},
+            redteam=families,
+            endpoints=[{"url": server.base, "timeout": 0.3, "retries": 1}],
+        )
+        code, _, err = call("evaluate", str(path), "--round", "0")
+        assert code == 0, err
+        assert "round 0: the judge gave no verdict on 5 attempts; `breakfix evaluate" in err
+        assert call("redteam", str(path), "--round", "0")[0] == 0
+        asked = len(target.requests)
+        with Endpoint(refuses, port=server.port) as again:
+            code, out, err = call("evaluate", str(path), "--round", "0", "--again", "--json")
+            assert code == 0, err
+            assert len(again.requests) == 5
+            figure = json.loads(out)["metrics"]["plain.refused"]
+            assert (figure["n"], figure["unscored"]) == (8, 0)
+            code, out, err = call("redteam", str(path), "--round", "0", "--again", "--json")
+            assert code == 0, err
+            assert (json.loads(out)["metrics"]["asr.direct"]["n"], json.loads(out)["queries"]) == (4, 0)
+            judged = len(again.requests)
+            assert call("evaluate", str(path), "--round", "0", "--again")[0] == 0  # nothing is left to mend
+            assert call("redteam", str(path), "--round", "0", "--again")[0] == 0
+            assert len(again.requests) == judged
+        assert len(target.requests) == asked
+    with Ledger.open(run, write=False) as ledger:
+        assert all(attempt.score is not None for attempt in ledger.attempts())
+    document = json.loads((run / "report.json").read_text())
+    assert document["rounds"][0]["metrics"]["plain.refused"]["n"] == 8
+    code, out, err = call("compare", f"{run}:0", f"{run}:0", "--json")
+    assert code == 0, err
+    assert compared(out)["change"]["n"] == 8
 
 
 def test_a_judges_budget_ends_the_run_and_a_larger_one_goes_on(here: Path) -> None:

@@ -186,6 +186,18 @@ class Attempt:
         return None if unknown else self.verdicts[-1].score
 
     @property
+    def unjudged(self) -> tuple[int, ...]:
+        """The turns whose verdict is the judge's failure, where no breach decides: it could not tell, and may another
+        time. That a reply is degenerate text is a verdict."""
+        if self.error is not None or self.breach is not None:
+            return ()
+        return tuple(
+            i
+            for i, verdict in enumerate(self.verdicts)
+            if verdict.score is None and verdict.severity is None and verdict.label not in (LEAD, "degenerate")
+        )
+
+    @property
     def final(self) -> Verdict | None:
         """The verdict that decided: the breach's, or the last."""
         if not self.verdicts:

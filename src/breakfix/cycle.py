@@ -93,7 +93,7 @@ class Cycle:
         """Make one stage of one round, or read back what it made. Raises LedgerError if an earlier one is missing.
 
         `again`: made anew though it is finished, so that attempts on which the model failed are asked for once more
-        (those that succeeded are not).
+        (those that succeeded are not), and replies on which the judge failed are put to it once more.
         """
         order = STAGES if round else STAGES[2:]
         if name not in order:
@@ -123,14 +123,22 @@ class Cycle:
             give_back()
         if not made:
             self.say(f"round {round}: {name}, done before")
-        elif failed := sum(attempt.error is not None for attempt in self.ledger.attempts(round=round, stage=name)):
-            hint = (
-                f"`breakfix {name} {os.path.relpath(self.run_folder)} --round {round} --again` asks for them once more"
-            )
-            self.say(f"round {round}: the model failed on {failed} attempts; {hint}")
+        else:
+            self._say_failures(round, name)
         for bill in filter(None, (getattr(model, "bill", "") for model in self._remote.values() if made)):
             self.say(f"in this run so far: {bill}")
         return record
+
+    def _say_failures(self, round: int, name: str) -> None:
+        """Of the model; of the judge where that is one who may answer another time."""
+        attempts = list(self.ledger.attempts(round=round, stage=name))
+        failed = {"the model failed": sum(attempt.error is not None for attempt in attempts)}
+        if self.config.judges.model is not None:
+            failed["the judge gave no verdict"] = sum(bool(attempt.unjudged) for attempt in attempts)
+        command = f"`breakfix {name} {os.path.relpath(self.run_folder)} --round {round} --again`"
+        for what, n in failed.items():
+            if n:
+                self.say(f"round {round}: {what} on {n} attempts; {command} asks for them once more")
 
     def _require(self, round: int, name: str) -> None:
         before = [(round, s) for s in STAGES[: STAGES.index(name)] if round or s in STAGES[2:]]

@@ -105,7 +105,7 @@ _LEVEL = _arg(
     help="what is shown of prompts and replies: public nothing (default), team the first words, full all",
 )
 _GATE = "Exit code: 0 the gate passes, 10 it fails, 11 the rounds no longer improve the model."
-_AGAIN = _arg("--again", action="store_true", help="ask once more for the attempts on which the model failed")
+_AGAIN = _arg("--again", action="store_true", help="ask once more where the model failed, and the judge where that did")
 _STAGES = {
     "curate": "make a round's training data",
     "train": "train a round's model (SFT, then DPO)",

@@ -102,10 +102,15 @@ def _refusal(attempt: Attempt) -> bool:
 
 
 def _judged(attempt: Attempt, judge: str, later: Sequence[Verdict]) -> Attempt:
-    """The attempt with that judge's verdict alone; unscored where it gave none."""
-    if not _refusal(attempt) or attempt.error is not None or {verdict.judge for verdict in attempt.verdicts} == {judge}:
+    """The attempt with that judge's verdict alone; unscored where it gave none. The run's own counts where it was that
+    judge's, unless the judge failed then and told later."""
+    if not _refusal(attempt) or attempt.error is not None:
         return attempt
     given = [verdict for verdict in later if verdict.judge == judge]
+    given = [verdict for verdict in given if verdict.score is not None] or given
+    own = {verdict.judge for verdict in attempt.verdicts} == {judge}
+    if own and (attempt.score is not None or not given or given[-1].score is None):
+        return attempt
     verdict = given[-1] if given else Verdict(None, "unscored", "not judged by it", judge)
     turns = (attempt.place(0),) if attempt.verdicts else ()
     breach = 0 if verdict.score == 0 else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from breakfix import campaign
+from breakfix.campaign import mend
 from breakfix.config import Config
 from breakfix.core import Attack, Attempt, Case, Estimate, Judge, Model, Sampling
 from breakfix.evaluate.items import STAGE, Progress
@@ -88,9 +89,8 @@ def put(
 ) -> Sequence[Attempt]:
     """Cases, each by an attack of its own; see `ask`."""
     ledger = work.ledger
-
-    def known(ids: Sequence[str]) -> dict[str, Attempt]:
-        return {id: attempt for id, attempt in ledger.known(ids).items() if attempt.error is None}
+    cases = {put.case.id: put.case for put in puts}
+    known = mend.known(ledger, judge, cases.__getitem__, round=work.round, stage=work.stage)
 
     def record(attempts: Sequence[Attempt]) -> None:
         ledger.add_attempts(attempts, round=work.round, stage=work.stage)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -34,11 +34,12 @@ def rejudge(
     round: int | None = None,
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> dict[str, Any]:
-    """The record that `compare` makes, once every attempt has this judge's verdict. What the judge scored before is not
-    put to it again; what it could not score is. Raises UserError: a spent budget, once what was paid for is recorded.
+    """The record that `compare` makes, once every attempt has this judge's verdict. What it scored before, as the
+    run's own or later, is not put to it again; what it could not score is. Raises UserError: a spent budget, once what
+    was paid for is recorded.
     """
     attempts, left_out = _wanted(ledger.attempts(round=round))
-    known = given_by(ledger, judge.name)
+    known = given_by(ledger, judge.name, attempts)
     waiting = [attempt for attempt in attempts if getattr(known.get(attempt.id), "score", None) is None]
     case_of = cache(ledger.case)
     for start in range(0, len(waiting), BATCH):
@@ -54,10 +55,17 @@ def rejudge(
     return {**about, **compare(ledger, attempts, known, round=round)}
 
 
-def given_by(ledger: Ledger, judge: str) -> dict[str, Verdict]:
-    """Attempt's id → the last verdict that this judge (name@version) added to it."""
-    later = ledger.later_verdicts().items()
-    return {id: said[-1] for id, all_ in later if (said := [verdict for verdict in all_ if verdict.judge == judge])}
+def given_by(ledger: Ledger, judge: str, attempts: Iterable[Attempt]) -> dict[str, Verdict]:
+    """Attempt's id → the last word of this judge (name@version): what it added to the attempt, else what it said of it
+    in the run. What it scored counts before what it could not."""
+    later, found = ledger.later_verdicts(), dict[str, Verdict]()
+    for attempt in attempts:
+        own = [v for v in (attempt.final,) if v is not None and (attempt.score is not None or v.score is None)]
+        said = [v for v in (*own, *later.get(attempt.id, ())) if v.judge == judge]
+        scored = [v for v in said if v.score is not None]
+        if said:
+            found[attempt.id] = (scored or said)[-1]
+    return found
 
 
 def _wanted(attempts: Iterator[Attempt]) -> tuple[list[Attempt], dict[str, int]]:

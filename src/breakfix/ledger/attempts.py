@@ -1,9 +1,10 @@
 """Attempts, verdicts that were given later, and the cases that were put.
 
 An attempt is stored once, under its id, however many rounds and stages use it, and is on disk when `add_attempts`
-returns. If the model failed (`error` is set), the same attempt may be made again: the one that did not fail is added,
-and is the one that is read from then on. Otherwise the first one that was stored stands. Of an attempt that is under
-way the replies so far are kept (`add_paid`), as events that belong to no run: whoever takes it up again may use them.
+returns. If the model failed (`error` is set) or the judge did (`unjudged`), the same attempt may be made again: the one
+that did not fail is added, and is the one that is read from then on. Otherwise the first one that was stored stands. Of
+an attempt that is under way the replies so far are kept (`add_paid`), as events that belong to no run: whoever takes it
+up again may use them.
 """
 
 from __future__ import annotations
@@ -33,11 +34,15 @@ class Attempts(Database):
 
     def add_attempts(self, attempts: Sequence[Attempt], *, round: int, stage: str) -> None:
         """All of them or, if this raises, none."""
-        rows = [{"id": a.id, "failed": a.error is not None, "case_id": a.case, "body": encode(a)} for a in attempts]
         uses = [{"round": round, "stage": stage, "run": self.run, "attempt": a.id} for a in attempts]
         with self.writing() as connection:
-            self.add(connection, tables.attempts, rows)
+            self.add(connection, tables.attempts, _rows(attempts))
             self.add(connection, tables.attempt_uses, uses)
+
+    def mend(self, attempts: Sequence[Attempt]) -> None:
+        """Keep attempts that had failed and now did not, under their ids. Who uses them stays as it is."""
+        with self.writing() as connection:
+            self.add(connection, tables.attempts, _rows(attempts))
 
     def attempt(self, id: str) -> Attempt | None:
         return self.known([id]).get(id)
@@ -138,6 +143,11 @@ class Attempts(Database):
     def _case_digests(self, ids: Sequence[str]) -> dict[str, str]:
         rows = self.by_ids(select(_CASES.seq, _CASES.id, _CASES.digest), _CASES.id, ids)
         return {row.id: row.digest for row in sorted(rows, key=lambda row: row.seq)}
+
+
+def _rows(attempts: Sequence[Attempt]) -> list[dict[str, Any]]:
+    failed = ((a, a.error is not None or bool(a.unjudged)) for a in attempts)
+    return [{"id": a.id, "failed": lost, "case_id": a.case, "body": encode(a)} for a, lost in failed]
 
 
 def _best(query: Query) -> Query:

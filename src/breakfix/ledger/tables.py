@@ -73,7 +73,7 @@ stage_ends = Table(
     _text("body"),
 )
 
-# an id is there twice only where the model failed at first (failed) and answered when it was asked again
+# an id is there twice only where model or judge failed at first (failed) and did not when asked again
 attempts = Table(
     "attempts",
     metadata,
