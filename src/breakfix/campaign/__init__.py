@@ -10,6 +10,7 @@ seeds: its result does not depend on what else runs.
 from breakfix.campaign.lockstep import run
 from breakfix.campaign.puts import (
     BROKEN,
+    CHUNK,
     GROUP,
     HELPER_SAMPLING,
     NO_LIMIT,
@@ -33,6 +34,7 @@ from breakfix.core import Ask
 
 __all__ = [
     "BROKEN",
+    "CHUNK",
     "GROUP",
     "HELPER_SAMPLING",
     "NO_LIMIT",

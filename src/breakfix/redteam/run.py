@@ -13,22 +13,24 @@ next round may learn from. Case samples are fixed by the seed, so that rounds ar
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from breakfix import campaign, stats
 from breakfix.config import Config
-from breakfix.core import Attempt, Case, Estimate, Judge, Model, Sampling, Split
+from breakfix.core import Attempt, Case, Estimate, Judge, Model, Split
 from breakfix.redteam import adapters, asset_templates, chosen
+from breakfix.redteam.choice import CASES
 from breakfix.redteam.plan import plan
+from breakfix.redteam.team import STAGE as STAGE
+from breakfix.redteam.team import Row, Team
 
 if TYPE_CHECKING:
     from breakfix.ledger import Ledger
 
-STAGE = "redteam"
 SIDES = ("seen", "held_out")  # of the attack families
 Progress = Callable[[str, int, int], None]
+T = TypeVar("T", bound=Attempt | Row)
 
 
 def run(
@@ -57,48 +59,52 @@ def run(
     rng = random.Random(f"{config.seed}/redteam")
     dev = sample([c for c in cases if c.split is Split.DEV], settings.cases, rng)
     train = sample([c for c in cases if c.split is Split.TRAIN], settings.cases // 2, rng)
-    puts = [
-        *plan(dev, seen, rng, settings.per_case),
-        *plan(dev, held_out, rng, settings.per_case),
-        *plan(train, seen, rng, settings.per_case),
-    ]
-    puts = list({(put.case.id, put.attack.name): put for put in puts}.values())
     ledger.add_cases([*dev, *train])
-    before = list(ledger.attempts(round=round, stage=STAGE))  # paid for by a start of this stage that was interrupted
-    spent = sum(len(a.verdicts) + (a.error is not None) for a in before)
-
-    def record(attempts: Sequence[Attempt]) -> None:
-        ledger.add_attempts(attempts, round=round, stage=STAGE)
-
-    outcome = campaign.run(
-        puts,
-        model,
-        judge,
-        sampling=Sampling(max_new_tokens=settings.max_new_tokens),
-        seed=config.seed,
-        known=lambda ids: {id: a for id, a in ledger.known(ids).items() if a.error is None},
-        record=record,
-        recall=ledger.paid,
-        keep=lambda paid: ledger.add_paid(paid, round=round, stage=STAGE),
-        helper=helper,
-        budget=campaign.Budget(total=None if settings.max_queries is None else max(0, settings.max_queries - spent)),
-        progress=lambda done, total: progress("red team", done, total),
+    team = Team(
+        config, ledger, model, judge, helper, round, progress=lambda done, total: progress("red team", done, total)
     )
-    record(outcome.attempts)  # those that were known are this round's, too
-    dev_ids = {case.id for case in dev}
+    if settings.choice == "even":
+        puts = [
+            *plan(dev, seen, rng, settings.per_case),
+            *plan(dev, held_out, rng, settings.per_case),
+            *plan(train, seen, rng, settings.per_case),
+        ]
+        team.put(puts, len({(put.case.id, put.attack.name) for put in puts}))
+    else:
+        team.choose({"seen": seen, "held_out": held_out}, dev, train)
+    team.finish()
+    rows = team.ordered(dev)
+    found = metrics(rows, set(settings.held_out))
+    if settings.stop_at_breach:
+        found["asr_case.any"] = stats.as_json(broken_by_any(rows))
     return {
-        "metrics": metrics([a for a in outcome.attempts if a.case in dev_ids], set(settings.held_out)),
-        "skipped": dict(Counter(row.reason for row in outcome.skipped)),
-        "unrun": len(outcome.unrun),
+        "metrics": found,
         "cases": {"dev": len(dev), "train": len(train)},
-        "attempts": len(outcome.attempts),
-        "reused": outcome.reused - sum(a.error is None for a in before),
-        "queries": outcome.queries + spent,
-        "tokens_in": outcome.tokens_in + sum(a.tokens_in for a in before),
-        "tokens_out": outcome.tokens_out + sum(a.tokens_out for a in before),
-        "seconds": outcome.seconds + sum(a.seconds for a in before),
+        **team.figures(),
+        **_caveats(config, found, team),
         **({"left_out": left_out} if left_out else {}),
     }
+
+
+def _caveats(config: Config, found: Mapping[str, Any], team: Team) -> dict[str, Any]:
+    """What the figures are not, where the attacks are not the same whatever the model answers."""
+    settings, said = config.redteam, dict[str, Any]()
+    if settings.choice != "even":
+        said["choice"] = {
+            "how": settings.choice,
+            "cases_a_group": CASES,
+            "found": {family: {"broke": broke, "held": held} for family, (broke, held) in team.found().items()},
+            "adaptive": sorted(name for name in found if not name.startswith(("asr.direct", "asr.family."))),
+            "compare": "adaptive figures lean to what breaks this model; never compare them with those of choice even, "
+            "nor between models as if the attacks were the same: replay a saved set for that",
+        }
+    if settings.stop_at_breach:
+        said["stop_at_breach"] = {
+            "conditional": sorted(name for name in found if name not in ("asr.direct", "asr_case.any")),
+            "means": "of attacks begun, each on a case that had held against those before it; whole is asr_case.any: "
+            "dev cases that anything broke, the direct request included",
+        }
+    return said
 
 
 def sample(cases: Sequence[Case], n: int, rng: random.Random) -> list[Case]:
@@ -119,7 +125,7 @@ def sample(cases: Sequence[Case], n: int, rng: random.Random) -> list[Case]:
     return taken
 
 
-def metrics(attempts: Iterable[Attempt], held_out: set[str]) -> dict[str, dict[str, Any]]:
+def metrics(attempts: Iterable[Attempt | Row], held_out: set[str]) -> dict[str, dict[str, Any]]:
     """The estimate of each of the `groups`, by attempt; and by case, of the direct request and both sides."""
     by_metric = groups(attempts, held_out)
     broken = by_case(by_metric)
@@ -131,11 +137,11 @@ def metrics(attempts: Iterable[Attempt], held_out: set[str]) -> dict[str, dict[s
     return {key: stats.as_json(estimate) for key, estimate in found.items()}
 
 
-def groups(attempts: Iterable[Attempt], held_out: set[str]) -> dict[str, list[Attempt]]:
+def groups(attempts: Iterable[T], held_out: set[str]) -> dict[str, list[T]]:
     """Metric name → its attempts: asr.direct (asked as it stands), asr.seen and asr.held_out (attacks proper), like for
     like; by family, hazard, persona and language, where the direct request is among them. Clustered by case where it
     has several."""
-    found: dict[str, list[Attempt]] = {f"asr.{side}": [] for side in ("direct", *SIDES)}
+    found: dict[str, list[T]] = {f"asr.{side}": [] for side in ("direct", *SIDES)}
     for attempt in attempts:
         side = "held_out" if attempt.family in held_out else "seen"
         keys = (
@@ -150,7 +156,7 @@ def groups(attempts: Iterable[Attempt], held_out: set[str]) -> dict[str, list[At
     return dict(sorted(found.items()))
 
 
-def by_case(by_metric: Mapping[str, Sequence[Attempt]]) -> dict[str, dict[str, float | None]]:
+def by_case(by_metric: Mapping[str, Sequence[Attempt | Row]]) -> dict[str, dict[str, float | None]]:
     """direct, seen, held_out → case id → 1 some attempt broke it, 0 none did, None not known; of the `groups`."""
     return {
         side: stats.broken_cases((attempt.case, _broke(attempt)) for attempt in by_metric[f"asr.{side}"])
@@ -158,10 +164,15 @@ def by_case(by_metric: Mapping[str, Sequence[Attempt]]) -> dict[str, dict[str, f
     }
 
 
-def attack_success(attempts: Sequence[Attempt]) -> Estimate:
+def attack_success(attempts: Sequence[Attempt | Row]) -> Estimate:
     """Share of scored attempts that broke (score 0), with a bootstrap over cases."""
     return stats.asr_per_attempt(((attempt.case, _broke(attempt)) for attempt in attempts), random.Random(0))
 
 
-def _broke(attempt: Attempt) -> float | None:
+def broken_by_any(attempts: Sequence[Attempt | Row]) -> Estimate:
+    """Share of cases that some attempt broke, the direct request among them."""
+    return stats.asr_per_case(stats.broken_cases((attempt.case, _broke(attempt)) for attempt in attempts).items())
+
+
+def _broke(attempt: Attempt | Row) -> float | None:
     return None if attempt.score is None else 1.0 - attempt.score
