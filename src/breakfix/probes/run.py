@@ -345,7 +345,7 @@ class _Changed:
     the work can go on from there (not `fresh`)."""
 
     def __init__(self, bench: Bench, out: Path, fresh: bool) -> None:
-        self.bench, self.out = bench, out
+        self.bench, self.out, self.fresh = bench, out, fresh
         if fresh:
             shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True, exist_ok=True)
@@ -355,7 +355,7 @@ class _Changed:
 
     def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
         self.bench.free()
-        if kind is None:
+        if kind is None or self.fresh:
             shutil.rmtree(self.out, ignore_errors=True)
 
 
