@@ -488,6 +488,7 @@ class Gate(Section):
     plain_refused: float = Field(default=0.05, gt=0, le=1)
     capability_margin: float = Field(default=0.02, ge=0, le=1)
     coverage: float = Field(default=0.90, ge=0, le=1)
+    policy: Literal["continue", "accept"] = "continue"
 
 
 class Config(Section):

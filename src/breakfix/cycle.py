@@ -16,7 +16,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import assets, frames, starter
+from . import assets, frames, loop, starter
 from .config import Config, Source, Suite
 from .core import Case, Judge, Model, Split, digest
 from .errors import AssetError, ConfigError, LedgerError
@@ -72,22 +72,13 @@ class Cycle:
     # -- the order -------------------------------------------------------------------------------------------------
 
     def go(self, after_round: Callable[[int], object] | None = None) -> dict[str, Any]:
-        """All rounds; stops early when the gate passes. Returns the last identify record.
-
-        `after_round` is told each round that is complete (also one that was read back).
-        """
+        """All rounds, until the loop ends (loop.py); tells `after_round` of each. Returns the last identify record."""
         trainable(self.config)
         check(self.config)
-        record: dict[str, Any] = {}
-        for round in range(self.config.rounds + 1):
-            for stage in STAGES if round else STAGES[2:]:
-                record = self.stage(round, stage)
-            if after_round is not None:
-                after_round(round)
-            if round and record["gate"]["decision"] == "PASS":
-                self.say(f"round {round}: the gate passes")
-                break
-        return record
+        return loop.go(
+            lambda round: [self.stage(round, stage) for stage in (STAGES if round else STAGES[2:])][-1],
+            self.config.rounds, self.say, after_round,
+        )  # fmt: skip
 
     def stage(self, round: int, name: str, *, again: bool = False) -> dict[str, Any]:
         """Make one stage of one round, or read back what it made. Raises LedgerError if an earlier one is missing.
@@ -235,9 +226,10 @@ class Cycle:
         found = [self._record(r, s) for r in range(round + 1) for s in ("evaluate", "redteam")]
         harmful = self.config.curate.harmful  # prescriptions share out a part of it
         people = [a.id for r in range(round + 1) for a in self.ledger.attempts(round=r, stage=identify.PEOPLE)]
-        inputs = {"gate": self.config.gate.model_dump(), "harmful": harmful, "found": digest(found),
-                  **({"people": digest(people)} if people else {})}  # fmt: skip
-        return inputs, lambda: identify.run(self.config, self.ledger, round=round)
+        ledger, policy = self.ledger, self.config.gate.policy
+        inputs = {"gate": self.config.gate.model_dump(exclude={"policy"}), "harmful": harmful, "found": digest(found),
+                  **({"people": digest(people)} if people else {}), **loop.inputs(ledger, policy, round)}  # fmt: skip
+        return inputs, lambda: loop.settle(ledger, policy, round, identify.run(self.config, ledger, round=round))
 
     def _curate(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
         from . import curate
@@ -338,6 +330,10 @@ class Cycle:
         if round == 0:
             return self.base_path()
         return trained(self.run_folder, self._record(round, "train"), self.ledger.finished(round, "select"))
+
+    def _policy(self, round: int) -> str:
+        """The model that a round begins with: the one before it, or what the loop fell back to."""
+        return self.model_path(loop.base(self.ledger, self.config.gate.policy, round - 1))
 
     def model(self, path: str) -> Model:
         """The model at `path`; the one loaded before makes room."""

@@ -148,6 +148,7 @@ COMMENTS = {
     "gate.plain_refused": "upper bound of everyday requests refused",
     "gate.capability_margin": "accuracy that may be lost on multiple choice",
     "gate.coverage": "share of replies that must have been scored",
+    "gate.policy": "continue | accept: a round that breaks over-refusal or capability is reverted (docs/gate.md)",
     "endpoints": "Remote models, at addresses such as http://host:8000/v1#NAME: vLLM, Azure, Ollama, llama.cpp and the "
     "like.\n  They can be measured (model) and help (redteam.helper); they can't be trained. The key is taken from "
     "the\n  environment (OPENAI_API_KEY). What is not as usual stands here, by url (the start of addresses):\n"

@@ -105,6 +105,7 @@ def _go(config: Config, folder: Path, arguments: Arguments) -> str:
     """All rounds, then the report; returns the gate's last decision."""
     if arguments.rounds is not None:
         config = config.model_copy(update={"rounds": arguments.rounds})
+    from breakfix import loop
     from breakfix.ready import trainable
     from breakfix.report import to_json
 
@@ -124,7 +125,7 @@ def _go(config: Config, folder: Path, arguments: Arguments) -> str:
         print(to_json(document), end="")
     else:
         show(document, folder)
-    decision = record["gate"]["decision"]
+    decision = loop.decision(record)
     output.note(f"the cycle is complete; the gate's decision on round {last}: {decision}")
     return decision
 

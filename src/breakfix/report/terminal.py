@@ -108,7 +108,8 @@ def _gates(rounds: list[dict[str, Any]]) -> list[Text]:
     gate = decided[-1]["gate"]
     line = Text(f"gate, {round_name(decided[-1]['index'])}: ")
     line.append(gate["decision"], style=f"bold {_COLOURS.get(gate['decision'], '')}")
-    return [Text(), line, *(Text(f"  {_reason(reason)}") for reason in gate["reasons"] if not reason["ok"])]
+    kept = [Text(one_line(f"  {gate['loop']['said']}"))] if "loop" in gate else []
+    return [Text(), line, *kept, *(Text(f"  {_reason(reason)}") for reason in gate["reasons"] if not reason["ok"])]
 
 
 def _reason(reason: dict[str, Any]) -> str:
