@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from breakfix.core import Answer, Attack, Case, Conversation, Expect, NotApplicable, Split, ask
-from breakfix.redteam import asset_templates, catalogue
+from breakfix.redteam import adapters, asset_templates, catalogue
 from breakfix.redteam.base import OneQuery
 from breakfix.redteam.search import Search
 
@@ -27,14 +27,14 @@ ARXIV = re.compile(r"\d{4}\.\d{5}")
 
 
 def rows(attacks: Mapping[str, Attack] | None = None) -> list[dict[str, Any]]:
-    """A row for each attack, and one for each package's templates (which need not be here)."""
+    """A row for each attack, and one for each package's templates or converters (which need not be here)."""
     found = catalogue() if attacks is None else attacks
-    return [*(row(attack) for attack in found.values()), *_of_assets()]
+    return [*(row(attack) for attack in found.values()), *_of_assets(), *_of_packages()]
 
 
 def row(attack: Attack) -> dict[str, Any]:
     """What the catalogue says of an attack; None where a third party's says nothing, but `helper` and `version`, which
-    are then what campaign takes them for. `attacks`: how many it is."""
+    are then what campaign takes them for. `attacks`: how many it is; None of a package that need not be here."""
     queries: int | None = getattr(attack, "queries", None)
     return {
         "name": attack.name,
@@ -71,6 +71,23 @@ def _of_assets() -> Iterator[dict[str, Any]]:
         }
 
 
+def _of_packages() -> Iterator[dict[str, Any]]:
+    for family, package in adapters.PACKAGES.items():
+        yield {
+            "name": package.names,
+            "family": family,
+            "persona": "intermediate",
+            "turns": 1,
+            "access": "black-box",
+            "queries": 1,
+            "helper": False,
+            "paper": f"package {package.name}",
+            "version": None,
+            "what": f"{package.what}; needs breakfix[{package.name}].",
+            "attacks": None,
+        }
+
+
 def example(attack: Attack) -> Conversation:
     """What the attack asks first for a harmless request. Raises NotApplicable."""
     flow = attack(REQUEST, random.Random(0))
@@ -95,7 +112,7 @@ The catalogue of the red team, made from the code by `breakfix redteam --list --
 `tests/test_redteam_catalogue.py` fails where it is out of date. `breakfix redteam --list --json` gives the same rows.
 
 A config names families: `redteam.seen` (what they find may be learnt from) and `redteam.held_out` (only ever measured).
-Families in neither list are not used. Two more things can be named there:
+Families in neither list are not used. Three more things can be named there:
 
 - a composition of two attacks that ask once, by their names: `base64+role_play` (or `base64∘role_play`) puts the
   request into the role play, and all of that into base64. It is a family of its own. One whose part is of a held-out
@@ -105,6 +122,11 @@ Families in neither list are not used. Two more things can be named there:
   taken out of the pinned package when the family is named. A text without a place for the request, with several that
   may mean other things, or with a place for something else (as far as a pattern can tell: we have not read them one by
   one) is left out, and counted by reason in the red team stage's record (`left_out`).
+- what an installed package does to a request: {packages}. `pip install 'breakfix[pyrit]'`
+  gives PyRIT's converters of text, `pip install 'breakfix[garak]'` garak's probes and buffs that take a request. They
+  may be seen (the licences are MIT and Apache-2.0), but not while a family that does much the same is held out, such as
+  `encoding`; nor the other way round. What needs a model, a key, the network or a file, or brings its own requests, is
+  left out and counted in the same place ([019](design/019-adapters.md)).
 
 The columns: *persona* as in 2407.13833 (low-skilled: what anybody might type; intermediate: knows about models);
 *turns* of the conversation at its end; *access* to the target (prefill: it goes on from an answer that was begun for
@@ -141,11 +163,12 @@ def page(attacks: Mapping[str, Attack] | None = None) -> str:
     families = list(dict.fromkeys(attack.family for attack in found.values()))
     head = HEAD.format(
         assets=", ".join(f"`{family}`" for family in asset_templates.SOURCES),
+        packages=", ".join(f"`{family}`" for family in adapters.PACKAGES),
         familiar=", ".join(f"`{family}`" for family in FAMILIAR),
         searches=", ".join(dict.fromkeys(f"`{a.family}`" for a in found.values() if isinstance(a, Search))),
         n=len(found),
         families=len(families),
-        templates=sum(r["attacks"] for r in some) - len(found),
+        templates=sum(r["attacks"] or 0 for r in some) - len(found),
         request=REQUEST.text,
     )
     table = ["| " + " | ".join(COLUMNS) + " |", "|" + "---|" * len(COLUMNS)]

@@ -23,13 +23,14 @@ from breakfix.redteam.adapters.base import Adapted
 @dataclass(frozen=True, slots=True)
 class Package:
     """`name`: of the distribution, the extra and the module alike; `called`: in words; `like`: families that do much
-    the same; `what`: the attacks that it gives."""
+    the same; `what`, `names`: the attacks that it gives."""
 
     name: str
     called: str
     licence: str
     like: tuple[str, ...]
     what: str
+    names: str
 
 
 PACKAGES: Mapping[str, Package] = {
@@ -39,6 +40,7 @@ PACKAGES: Mapping[str, Package] = {
         "MIT",
         ("encoding", "noise", "code", "payload_splitting", "garak_probes"),
         "PyRIT's converters of text that need no model, no network and no file",
+        "pyrit_converter_*",
     ),
     "garak_probes": Package(
         "garak",
@@ -46,6 +48,7 @@ PACKAGES: Mapping[str, Package] = {
         "Apache-2.0",
         ("encoding", "noise", "role_play", "pyrit_converters"),
         "garak's probes and buffs into which a request can be put, without a model and the network",
+        "garak_probe_*, garak_buff_*",
     ),
 }
 
