@@ -235,7 +235,7 @@ class Cycle:
         from . import curate
         from .redteam import chosen
 
-        config, base, policy = self.config, self.base_path(), self.model_path(round - 1)
+        config, base, policy = self.config, self.base_path(), self._policy(round)
         name = config.curate.helper
         seen, _ = chosen(config.redteam.seen, config.redteam.held_out)
         inputs = {
@@ -266,7 +266,7 @@ class Cycle:
     def _train(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
         from .train import run as train
 
-        config, policy, base = self.config, self.model_path(round - 1), self.base_path()
+        config, policy, base = self.config, self._policy(round), self.base_path()
         inputs = {
             "train": config.train.model_dump(mode="json"),
             "untouched": weights(base),
