@@ -192,12 +192,15 @@ def _data(ledger: Ledger, index: int, record: Json | None) -> Json | None:
     return {**{name: record.get(name, {}) for name in _DATA}, "dropped": dropped or record.get("dropped", [])}
 
 
+_SPENT = "the budget was spent"
+
+
 def _skipped(evaluated: Json, attacked: Json) -> list[Json]:
     """What was not measured, and why: suites (n is null), and attacks that could not be put to a case (n of them)."""
     suites = [{"stage": "evaluate", **row, "n": None} for row in evaluated.get("skipped", [])]
     reasons = dict(attacked.get("skipped", {}))
-    if attacked.get("unrun"):
-        reasons["not run: the budget was spent"] = attacked["unrun"]
+    if attacked.get("unrun"):  # older records do not say which budget
+        reasons |= {f"not run: {why}": n for why, n in attacked.get("unrun_by", {_SPENT: attacked["unrun"]}).items()}
     return suites + [{"stage": "redteam", "suite": "", "reason": reason, "n": n} for reason, n in reasons.items()]
 
 
