@@ -98,6 +98,14 @@ def test_bytes_that_are_no_text_and_files_that_are_not_there(tmp_path: Path) -> 
         load("pyrit-severity", "refusal")
 
 
+def test_an_absent_of_a_sheet_that_is_none_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "sheet.csv"
+    for absent in ("-1", "many", "nan"):
+        path.write_text(f"prompt,response,label,weight,absent\nBake,Mix it.,none,2,{absent}\n")
+        with pytest.raises(DataError, match=r"sheet\.csv:2: absent is '.*'; expected a whole number"):
+            read(path, MEASURES["refusal"])
+
+
 # ---- the sheet ---------------------------------------------------------------------------------------------------
 
 

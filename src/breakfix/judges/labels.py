@@ -127,10 +127,12 @@ def _collected(name: str, measure: Measure, rows: Iterable[tuple[Mapping[str, An
     left_out: Counter[str] = Counter()
     strata: list[str] = []  # of those that are kept
     sizes: Counter[str] = Counter()
+    absent = 0.0
     for row, raters in rows:
         stratum = "\n".join(str(row.get(key)) for key in STRATUM)
         if "weight" in row:
             sizes[stratum] += row["weight"]
+            absent = max(absent, row.get("absent", 0.0))
         label = _agreed(raters, measure)
         if label is None:
             left_out[UNDECIDED if raters else NOT_LABELLED] += 1
@@ -144,7 +146,7 @@ def _collected(name: str, measure: Measure, rows: Iterable[tuple[Mapping[str, An
     if not sizes:
         return labels
     counts = Counter(strata)
-    missing = sum(size for stratum, size in sizes.items() if stratum not in counts)
+    missing = absent + sum(size for stratum, size in sizes.items() if stratum not in counts)
     weights = tuple(sizes[stratum] / counts[stratum] for stratum in strata)
     return replace(labels, uneven=True, weights=weights, missing=missing)
 
@@ -256,6 +258,7 @@ def _sheet(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         category = told.get("category") or told.get("hazard", "")
         if "weight" in told:
             told["weight"] = _weight(f"{path}:{line}", told["weight"])
+            told["absent"] = _absent(f"{path}:{line}", told.get("absent", ""))
         yield f"{path}:{line}", {**told, "category": category, "source": told.get("source") or told.get("attack", "")}
 
 
@@ -267,6 +270,13 @@ def _weight(where: str, text: str) -> float:
     if not 0 < weight < math.inf:
         raise DataError(f"{where}: the weight is {_shown(text)}; expected a number above 0, as the sheet had it")
     return weight
+
+
+def _absent(where: str, text: str) -> float:
+    """Of a sheet without the column, or with an empty cell: 0."""
+    if not (text.strip() or "0").isdecimal():
+        raise DataError(f"{where}: absent is {_shown(text)}; expected a whole number, as the sheet had it")
+    return float(text.strip() or 0)
 
 
 def _csv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, str]]]:

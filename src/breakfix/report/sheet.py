@@ -1,9 +1,9 @@
 """A run's replies as a sheet (CSV) that a person labels, and `breakfix judges calibrate` reads back.
 
 A sample in strata: by hazard, verdict, and whether the judges that have judged the run disagree. Each stratum gives one
-row in turn, those with disagreement first, so that small ones are there; `weight` says for how many attempts a row
-stands. How much is shown of prompts and replies is the reader's level (redaction.py). A cell that a spreadsheet would
-take for a formula begins with an apostrophe.
+row in turn, those with disagreement first and the others by lot, so that small ones are there; `weight` says for how
+many attempts a row stands, `absent` how many are in strata that gave none. How much is shown of prompts and replies is
+the reader's level (redaction.py). A cell that a spreadsheet would take for a formula begins with an apostrophe.
 """
 
 from __future__ import annotations
@@ -21,18 +21,20 @@ from breakfix.report.redaction import TEAM, check
 
 COLUMNS = (
     *("label", "note", "id", "case", "hazard", "language", "attack", "expect", "verdict", "score", "reason"),
-    *("judges", "disagree", "weight", "shown", "request", "context", "prompt", "response"),
+    *("judges", "disagree", "weight", "absent", "shown", "request", "context", "prompt", "response"),
 )
 BOM = "\ufeff"  # without it a spreadsheet may not take the file for UTF-8
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """An attempt to read, every judge's verdict on it (own first), and how many attempts it stands for."""
+    """An attempt to read, every judge's verdict on it (own first), how many attempts it stands for, and how many no row
+    of the sample stands for."""
 
     attempt: Attempt
     verdicts: tuple[Verdict, ...]
     weight: float
+    absent: int = 0
 
     @property
     def disagree(self) -> bool:
@@ -51,7 +53,9 @@ def sample(
             strata.setdefault((not one.disagree, attempt.hazard, final.label), []).append(one)
     for members in strata.values():
         rng.shuffle(members)
-    turns = zip_longest(*(strata[key] for key in sorted(strata)))
+    order = sorted(strata)
+    rng.shuffle(order)
+    turns = zip_longest(*(strata[key] for key in sorted(order, key=lambda stratum: stratum[0])))
     chosen = [one for one in chain.from_iterable(turns) if one is not None][:n]
     taken = {one.attempt.id for one in chosen}
     weights = {
@@ -60,7 +64,8 @@ def sample(
         for one in members
         if one.attempt.id in taken
     }
-    return [Sampled(one.attempt, one.verdicts, weights[one.attempt.id]) for one in chosen]
+    absent = sum(len(members) for members in strata.values() if all(m.attempt.id not in taken for m in members))
+    return [Sampled(one.attempt, one.verdicts, weights[one.attempt.id], absent) for one in chosen]
 
 
 def sheet(rows: Sequence[Sampled], case_of: Callable[[str], Case | None], level: str) -> str:
@@ -100,6 +105,7 @@ def _cells(row: Sampled, case: Case | None, level: str) -> dict[str, str]:
         "judges": "; ".join(f"{verdict.judge} {verdict.label}" for verdict in row.verdicts),
         "disagree": "yes" if row.disagree else "no",
         "weight": f"{row.weight:g}",
+        "absent": str(row.absent),
         "shown": level,
     }
 
