@@ -12,7 +12,7 @@ from breakfix.core import Case, Conversation, Verdict
 from breakfix.errors import DataError, UserError
 from breakfix.judges import card
 from breakfix.judges.ask import MEASURES, row, said, verdicts
-from breakfix.judges.labels import Labelled, Labels
+from breakfix.judges.labels import Labelled, Labels, read
 from breakfix.judges.refusal import RefusalJudge
 
 
@@ -33,6 +33,18 @@ class ByWord:
 def labels(*given: tuple[str, float], measure: str = "refusal", **more: str) -> Labels:
     rows = tuple(Labelled("Bake", reply, label, (label,), **more) for reply, label in given)
     return Labels("mine.jsonl", measure, rows, "d" * 64)
+
+
+def test_people_who_disagree_evenly_are_in_their_own_agreement(tmp_path: Path) -> None:
+    """Two people; of 30 replies they say the same of 20, and of 10 not. No label is left for these ten."""
+    said = [["full", "full"]] * 10 + [["none", "none"]] * 10 + [["full", "none"]] * 10
+    lines = [json.dumps({"prompt": "Bake", "response": f"no {i}", "labels": two}) for i, two in enumerate(said)]
+    (tmp_path / "two.jsonl").write_text("\n".join(lines))
+    made = read(tmp_path / "two.jsonl", MEASURES["refusal"])
+    assert (len(made.rows), made.left_out) == (20, {"people disagree evenly": 10})
+    people = card.calibrate(ByWord(), made, date="2026-01-01").as_json()["people"]
+    # 10 of 30 pairs are unequal; of all 60 labels, 30 of each, 30 * 30 * 2 of 60 * 59 ordered pairs are
+    assert (people["alpha"], people["n"]) == (pytest.approx(1 - (10 / 30) / (1800 / 3540)), 30)
 
 
 # 4 of 10 right yes, 1 missed, 1 invented, 2 right no, 2 unscored (one a yes)

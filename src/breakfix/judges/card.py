@@ -69,7 +69,7 @@ class Calibration:
 
     `uneven`: see `best`; then `weighted` has what the figures come to if each row counts for as many as it stands for.
     `groups`: by_category ... → value → figures. `people`: Krippendorff's alpha of the raters,
-    where there are several.
+    where there are several, over all their rows: those left out because they disagree evenly are in it.
     """
 
     judge: str
@@ -125,7 +125,7 @@ def compared(
     measure = MEASURES[labels.measure]
     numbers = [said(verdict, measure) for verdict in given]
     pairs = list(zip(labels.rows, numbers, strict=True))
-    several = [one.raters for one in labels.rows if len(one.raters) > 1]
+    several = [*(one.raters for one in labels.rows if len(one.raters) > 1), *labels.split]
     level = "nominal" if measure.top is None else "ordinal"
     return Calibration(
         judge=judge,

@@ -65,7 +65,8 @@ class Labelled:
 
 @dataclass(frozen=True, slots=True)
 class Labels:
-    """A set of labelled rows. `digest` is that of the rows' content; `left_out` counts rows without a label, by why."""
+    """A set of labelled rows. `digest` is that of the rows' content; `left_out` counts rows without a label, by why.
+    `split`: what people said of the rows that they disagree on evenly, which are in no figure but theirs."""
 
     name: str
     measure: str
@@ -75,6 +76,7 @@ class Labels:
     uneven: bool = False  # rows were drawn by what a judge said of them, as the sheet's are: see `card.best`
     weights: tuple[float, ...] = ()  # of uneven rows: how many replies each stands for
     missing: float = 0.0  # and how many no labelled row stands for
+    split: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ def pyrit(name: str, known: PublicSet, folder: Path) -> Labels:
 def _collected(name: str, measure: Measure, rows: Iterable[tuple[Mapping[str, Any], list[float]]]) -> Labels:
     kept: list[Labelled] = []
     left_out: Counter[str] = Counter()
+    split: list[tuple[float, ...]] = []
     strata: list[str] = []  # of those that are kept
     sizes: Counter[str] = Counter()
     absent = 0.0
@@ -136,13 +139,14 @@ def _collected(name: str, measure: Measure, rows: Iterable[tuple[Mapping[str, An
         label = _agreed(raters, measure)
         if label is None:
             left_out[UNDECIDED if raters else NOT_LABELLED] += 1
+            split += [tuple(raters)] if raters else []
             continue
         more = {key: str(row.get(key) or "") for key in TEXTS}
         kept.append(Labelled(row["prompt"], row["response"], label, tuple(raters), **more))
         strata.append(stratum)
     if not kept:
         raise DataError(f"{name}: no labelled rows; fill in 'label' for some of them")
-    labels = Labels(name, measure.name, tuple(kept), digest(kept), dict(left_out))
+    labels = Labels(name, measure.name, tuple(kept), digest(kept), dict(left_out), split=tuple(split))
     if not sizes:
         return labels
     counts = Counter(strata)
