@@ -129,6 +129,15 @@ class TestAlpha:
         assert (found.value, found.high) == (1, 1)
         assert found.low == pytest.approx(1 - stats.rate(0, 10).high / (200 / 380))
 
+    @pytest.mark.parametrize("level", ["nominal", "ordinal", "interval"])
+    def test_units_that_disagree_alike_have_no_interval(self, level: stats.Level):
+        """Every unit is one 1 and one 0: all draws are the same, which is no certainty."""
+        for n, alpha in ((10, 1 - 1 / (10 / 19)), (1, 0.0)):
+            found = stats.krippendorff_alpha([[1, 0]] * n, level, random.Random(0))
+            assert (found.value, found.n) == (pytest.approx(alpha), n)
+            assert math.isnan(found.low) and math.isnan(found.high)
+            assert stats.as_json(found)["low"] is None
+
     def test_nothing_to_pair_or_one_rating_only(self):
         rng = random.Random(0)
         assert stats.krippendorff_alpha([[1, None], [None, 2]], "nominal", rng).unscored == 2

@@ -30,6 +30,8 @@ def krippendorff_alpha(
 
     Interval: percentiles of a bootstrap that draws units, chance agreement drawn anew (Zapf et al. 2016). Where all
     units agree: at most Wilson's upper bound of 0 of n units disagree, by as much as unequal ratings do on average.
+    None (bounds nan) where every draw is the same, as of units that all disagree alike: such units do not vary, which
+    says nothing of how far others would.
     ValueError if ratings that are not nominal are no numbers.
     """
     import numpy as np
@@ -53,6 +55,8 @@ def krippendorff_alpha(
         unequal = 1 - float((totals * (totals - 1)).sum() / (totals.sum() * (totals.sum() - 1)))
         return Estimate(1.0, 1 - wilson(0.0, len(paired))[1] / unequal, 1.0, len(paired), unscored)
     low, high = percentiles(_bootstrap(counts, scores, level, rng, draws))
+    if high - low < 1e-9:
+        return Estimate(value, math.nan, math.nan, len(paired), unscored)
     return Estimate(value, min(low, value), min(1.0, max(high, value)), len(paired), unscored)
 
 
