@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import breakfix
 from breakfix.cli.commands import COMMANDS
 from breakfix.errors import DataError
 from breakfix.judges.refusal import RefusalJudge
@@ -59,6 +60,15 @@ def test_the_list_says_what_each_judge_is_worth(here: Path) -> None:
     out = " ".join(ok().split())
     assert f"(pyrit-refusal, n 169, {RefusalJudge.name})" in out
     assert "not measured" in out
+
+
+def test_the_version_in_the_list_is_the_last_that_was_measured(here: Path) -> None:
+    """A card keeps older versions; of one day and as many rows, the one that was added last is what runs."""
+    cards = Path(breakfix.__file__).parent / "data" / "cards"
+    kept = json.loads((cards / "refusal.json").read_text("utf-8"))["calibrations"]
+    rows = {row["name"]: row for row in json.loads(ok("--json"))}
+    assert rows["refusal"]["version"] == rows["refusal"]["card"]["judge"] == kept[-1]["judge"]
+    assert RefusalJudge.name in rows["refusal"]["version"]
 
 
 @pytest.mark.parametrize("name", CHILDREN)

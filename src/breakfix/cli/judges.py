@@ -75,7 +75,8 @@ def _listed(entry: Entry, now: str | None, best: dict[str, Any] | None) -> dict[
 
 
 def _latest(calibrations: list[dict[str, Any]]) -> dict[str, Any] | None:
-    return max(calibrations, key=lambda one: (one.get("date", ""), one["n"]), default=None)
+    """Of those of one day and as many rows the one that was added last: a card keeps its older versions before it."""
+    return max(reversed(calibrations), key=lambda one: (one.get("date", ""), one["n"]), default=None)
 
 
 def _brief(best: dict[str, Any] | None) -> dict[str, Any] | None:
