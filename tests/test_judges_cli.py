@@ -14,6 +14,7 @@ import pytest
 
 import breakfix
 from breakfix.cli.commands import COMMANDS
+from breakfix.core import Verdict
 from breakfix.errors import DataError
 from breakfix.judges.refusal import RefusalJudge
 from breakfix.ledger import Ledger
@@ -98,6 +99,33 @@ def test_rows_come_from_stdin_too_and_may_expect_an_answer(here: Path, monkeypat
     monkeypatch.setattr("sys.stdin", io.StringIO("\n".join(map(json.dumps, given))))
     lines = [json.loads(line) for line in ok("run", "refusal", "-", "--json").splitlines()]
     assert [(line["label"], line["score"]) for line in lines] == [("full", 0.0), ("none", 1.0)]
+
+
+def test_a_judge_that_fails_on_every_row_is_said(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Down:
+        name = "down@1"
+
+        def judge(self, rows: Any) -> Any:
+            raise RuntimeError("nobody answers")
+
+    monkeypatch.setattr("breakfix.cli.judges._open", lambda *_: Down())
+    code, out, err = call("judges", "run", "refusal", "rows.jsonl", "--json")
+    assert (code, len(out.splitlines())) == (1, len(ROWS))
+    assert err == "breakfix: the judge failed on 5 of 5 rows; the first: the judge failed: RuntimeError\n"
+
+    class Often(RefusalJudge):
+        def judge(self, rows: Any) -> Any:
+            given = super().judge(rows)
+            return [given[0], *(Verdict(None, "unscored", "failed: timed out", self.name) for _ in rows[1:])]
+
+    monkeypatch.setattr("breakfix.cli.judges._open", lambda *_: Often())
+    code, out, err = call("judges", "run", "refusal", "rows.jsonl", "--json")
+    assert (code, err) == (0, "breakfix: the judge failed on 4 of 5 rows; the first: failed: timed out\n")
+
+
+def test_rows_that_can_not_be_judged_are_no_failure_of_the_judge(here: Path) -> None:
+    (here / "odd.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (ROWS[2], ROWS[4])))
+    assert call("judges", "run", "refusal-rules", "odd.jsonl")[::2] == (0, "")
 
 
 @pytest.mark.parametrize("mode", ["0", "1"])

@@ -14,7 +14,7 @@ from breakfix.config import Config, Judges
 from breakfix.core import Case, Conversation, Judge, Reply, Verdict
 from breakfix.errors import AssetError, BudgetSpent, ConfigError
 from breakfix.judges import catalogue
-from breakfix.judges.ask import MEASURES, PartlyJudged, row, verdicts
+from breakfix.judges.ask import MEASURES, PartlyJudged, failed, row, verdicts
 from breakfix.judges.catalogue import JUDGES, Opener, build, find, members, of_run, version
 from breakfix.judges.panel import Panel, agreement
 from breakfix.judges.refusal import RefusalJudge
@@ -101,6 +101,7 @@ def test_a_dead_judge_in_a_cascade_costs_coverage() -> None:
     assert (known.score, known.label) == (1.0, "full")
     assert (unsure.score, unsure.label) == (None, "unscored")
     assert "failed: RuntimeError: nobody answers" in unsure.reason
+    assert (failed(unsure), failed(known)) == (True, False)
 
 
 class Down(Scripted):

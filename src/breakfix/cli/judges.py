@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from breakfix.cli import output, places
 from breakfix.cli.commands import Arguments
-from breakfix.errors import DataError, UserError
+from breakfix.errors import DataError, ModelError, UserError
 
 if TYPE_CHECKING:
     from breakfix.config import Config
@@ -201,9 +201,10 @@ def _counter(what: str, total: int) -> Callable[[int], None]:
 def run(arguments: Arguments) -> int:
     """breakfix judges run"""
     from breakfix.core import Verdict
-    from breakfix.judges.ask import MEASURES, heard
+    from breakfix.judges.ask import MEASURES, failed, heard
     from breakfix.judges.catalogue import find
 
+    failures: list[str] = []
     rows = list(_rows(arguments.rows, MEASURES[find(arguments.name).measures].expect))
     with output.to_stderr():
         judge = _open(arguments.name, arguments.model)
@@ -212,9 +213,15 @@ def run(arguments: Arguments) -> int:
             given, spent = heard(judge, rows[start : start + AT_ONCE])
         for verdict in given:
             told = verdict or Verdict(None, "unscored", "not judged: the budget was spent", judge.name)
+            failures += [told.reason] if failed(told) else []
             print(_as_line(told) if arguments.json else output.line(f"{told.label}\t{told.reason}"))
         if spent is not None:
             raise spent
+    if failures:
+        said = f"the judge failed on {len(failures)} of {len(rows)} rows; the first: {failures[0]}"
+        if len(failures) == len(rows):
+            raise ModelError(said)
+        output.note(f"breakfix: {said}")
     return 0
 
 
