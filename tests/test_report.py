@@ -367,6 +367,19 @@ def test_every_judge_is_there_with_what_its_card_says(ledger: Ledger, home: Path
     assert str(home) not in to_json(document)
 
 
+def test_a_proxys_card_is_that_of_its_version_whatever_texts_it_knows(ledger: Ledger, home: Path):
+    ledger.stage(2, "evaluate", {}, lambda: evaluated_by("verbatim-proxy@1+64332f5d", "verbatim-proxy@9+64332f5d"))
+    document = valid(build(ledger))
+    known = {one["judge"]: one for one in document["judges"]}
+    one = known["verbatim-proxy@1+64332f5d"]
+    assert one["card"]["card"] == "verbatim-proxy" and one["card"]["n"] > 100
+    assert one["why"] == "the card of verbatim-proxy@1, whose texts may be others than these"
+    assert known["verbatim-proxy@9+64332f5d"]["card"] is None, "of another version"
+    assert one["why"] in page(document)
+    [line] = [line for line in shown(document, 200).splitlines() if "verbatim-proxy@1+" in line]
+    assert line.endswith(one["why"]) and "not calibrated" not in line
+
+
 def evaluated_by(*judges: str) -> dict[str, Any]:
     suites = {f"s{i}": {"n": 1, "split": "dev", "seconds": 0.0, "judge": judge} for i, judge in enumerate(judges)}
     return {"metrics": {}, "skipped": [], "suites": suites}

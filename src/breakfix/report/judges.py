@@ -1,7 +1,8 @@
 """The judges behind a report's figures: how far each agrees with people, and what its counts say of the truth then.
 
 Cards are those on the machine that makes the report, of the very name@version that judged: shipped ones, and the
-user's own (judges/card.py). A judge without one is "not calibrated", and none of its figures is corrected.
+user's own (judges/card.py). A judge without one is "not calibrated", and none of its figures is corrected. A proxy
+that holds a reply against known texts has their digest in its name and its card without: it is shown, and that is said.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ KINDS = (  # how a judge's name begins, and what kind of judge that is; the firs
     (r"match@", "comparison with the right answer"),
 )
 ATTACKED = ("asr.direct", "asr.seen", "asr.held_out")
+BY_TEXTS = re.compile(r"([\w-]*-proxy@\d+)\+[0-9a-f]{8}")  # name@version, and the digest of the texts that it knows
 NOT_CALIBRATED = "not calibrated"
 UNREADABLE = "the cards could not be read; `breakfix judges` says why"
 
@@ -50,9 +52,11 @@ class Cards:
 
     def shown(self, judge: str) -> Json:
         """An entry of the document's `judges`."""
-        found = self.best(judge)
+        found, why = self.best(judge), ""
+        if found is None and (match := BY_TEXTS.fullmatch(judge)) and (found := self.best(match[1])):
+            why = f"the card of {match[1]}, whose texts may be others than these"
         about = {"judge": judge, "name": re.split(r"[@(]", judge, maxsplit=1)[0], "kind": kind(judge)}
-        return {**about, "card": None if found is None else _brief(*found), "why": "" if found else self.why}
+        return {**about, "card": None if found is None else _brief(*found), "why": why if found else self.why}
 
 
 def kind(judge: str) -> str:

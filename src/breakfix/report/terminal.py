@@ -154,7 +154,7 @@ def _agreement(one: dict[str, Any]) -> str:
         if found:
             bounds = "" if name in ("kappa", "alpha") or not found["interval"] else f" ({found['interval']})"
             shown.append(f"{label} {found['value']}{bounds}")
-    return ", ".join([*shown, f"n {card['n']}"])
+    return ", ".join([*shown, f"n {card['n']}", *filter(None, [one["why"]])])
 
 
 def _skipped(rounds: list[dict[str, Any]]) -> list[Text]:

@@ -371,7 +371,8 @@ def _judge(one: Json, names: Sequence[str]) -> Json:
     card: Json = one["card"] or {"figures": {}, "n": None, "labels": one["why"], "note": ""}
     cells = [judge_cell(card["figures"].get(name), name) for name in names]
     about = {"judge": one["judge"], "kind": one["kind"], "said": card["labels"]}
-    return {**about, "n": card["n"], "note": card["note"], "cells": cells}
+    note = "; ".join(filter(None, (one["why"] if one["card"] else "", card["note"])))
+    return {**about, "n": card["n"], "note": note, "cells": cells}
 
 
 def judge_cell(estimate: Json | None, name: str) -> Json | None:
