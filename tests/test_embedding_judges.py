@@ -184,6 +184,16 @@ def test_what_can_not_be_judged(refusals: linear.Linear, row: Any, label: str):
     assert (verdict.score, verdict.label) == (None, label) and verdict.reason
 
 
+def test_a_cipher_is_not_called_an_answer(refusals: linear.Linear):
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    turned = str.maketrans(letters, letters[13:] + letters[:13])
+    plain = "first you mix the flour with warm water, and then you knead the dough."
+    judge = RefusalClassifier(refusals, Words(256))
+    cipher, clear = judge.judge([asked(plain.translate(turned)), asked(plain)])
+    assert (cipher.score, cipher.label, cipher.reason) == (None, "unscored", "in no language (a cipher?)")
+    assert clear.score is not None
+
+
 def test_a_failing_embedder_gives_no_verdict(refusals: linear.Linear):
     judge = RefusalClassifier(refusals, Broken(256))
     verdicts = judge.judge([asked("Wash the rice first."), asked("")])

@@ -79,7 +79,7 @@ class Recipe:
 SIDES = {"form": 0.3, "rules": 1.0, "relation": 0.5, "head": 2.0, "whole": 3.0, "tail": 1.0, "request": 1.0}
 RECIPES: Mapping[str, Recipe] = {
     "refusal-classifier": Recipe(
-        1, {"rules": 1.0, "form": 0.3, "relation": 1.0, "head": 3.0, "whole": 2.0, "tail": 1.0}, l2=0.01
+        2, {"rules": 1.0, "form": 0.3, "relation": 1.0, "head": 3.0, "whole": 2.0, "tail": 1.0}, l2=0.01
     ),
     "objective": Recipe(1, SIDES, l2=0.1),
     "severity": Recipe(1, SIDES, l2=0.03),
