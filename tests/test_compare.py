@@ -97,7 +97,7 @@ def test_several_attacks_on_a_case_are_one_draw() -> None:
     found = change("share", before, after)
     assert found.p == pytest.approx(2 / 2**4), "four cases of eight moved, all one way"
     assert found.estimate.value == -0.5
-    assert -1 <= found.estimate.low < -0.5 < found.estimate.high <= 0
+    assert -1 <= found.estimate.low < -0.5 < 0 < found.estimate.high, "as the test says: it may be none"
 
 
 def test_few_cases_or_cases_all_alike_do_not_make_certainty() -> None:
@@ -110,6 +110,15 @@ def test_few_cases_or_cases_all_alike_do_not_make_certainty() -> None:
     assert (found.estimate.low, found.estimate.high) == pytest.approx((-1.0, lost[1] - lost[0] + spread), abs=1e-6)
     many = change("share", outcomes([1.0] * 40, each=2), outcomes([1.0, 0.0] * 20, each=2)).estimate
     assert many.low < -0.6 and many.high > -0.4 and many.n == 40
+
+
+def test_one_case_of_many_that_moved_leaves_both_ways_open() -> None:
+    """One of 32 cases lost by both attacks is not worth more than once: a bootstrap says -9.4 to 0 points."""
+    found = change("share", outcomes([1.0] * 64, each=2), outcomes([0.0] * 2 + [1.0] * 62, each=2)).estimate
+    once = change("share", outcomes([1.0] * 32), outcomes([0.0] + [1.0] * 31)).estimate
+    assert found.value == once.value == -1 / 32
+    assert found.low <= once.low < 0 < once.high <= found.high
+    assert (found.low, found.high) == (pytest.approx(-0.14, abs=0.01), pytest.approx(0.078, abs=0.01))
 
 
 def test_where_nothing_moved_the_interval_is_no_point() -> None:

@@ -64,6 +64,25 @@ def test_attempts_at_one_case_are_not_independent():
     assert estimate == stats.clustered_rate(outcomes, random.Random(1))
 
 
+@pytest.mark.parametrize(("broke", "effect"), [(1, 64 / 63), (2, 64 / 31)])
+def test_clustered_attempts_by_hand(broke: int, effect: float):
+    """Of two attempts at each of 32 cases one broke, or both of one case, which count as one: the squared distances of
+    the cases' sums, 1 - 1/32 and 4 - 4/32, times 32/31, ÷ 64 attempts, ÷ 1/64 x 63/64 and 1/32 x 31/32. And t of 31
+    degrees of freedom is 2.0395.
+    """
+    found = stats.clustered_rate([(str(i // 2), float(i < broke)) for i in range(64)], random.Random(0))
+    low, high = stats.wilson(broke / 64, 64 / effect * (1.959964 / 2.039513) ** 2)
+    assert (found.low, found.high) == (pytest.approx(low, abs=1e-6), pytest.approx(high, abs=1e-6))
+    assert found.high > stats.rate(broke, 64).high
+
+
+def test_graded_outcomes_are_not_as_uncertain_as_yes_and_no():
+    rng = random.Random(2)
+    given = [(str(i // 2), 0.5 + rng.choice([-0.1, 0.1])) for i in range(200)]
+    found = stats.clustered_rate(given, random.Random(0))
+    assert 0.02 < found.high - found.low < 0.06
+
+
 def test_never_broken_is_not_certainty():
     outcomes = [(f"c{i}", 0.0) for i in range(20) for _ in range(4)]
     assert rounded(stats.clustered_rate(outcomes, random.Random(0))) == (0.0, 0.0, 0.161)

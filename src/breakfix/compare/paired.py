@@ -1,12 +1,12 @@
 """Two models on the same cases: how far apart, with an interval and a test. No model is run, nothing is read.
 
 An outcome is what became of one thing that was asked, by its key (what was asked, of which case). Pairs are outcomes of
-the same key. A case that was attacked in several ways has several: they are not independent, so intervals draw whole
-cases, and tests swap them whole.
+the same key. A case that was attacked in several ways has several: they are not independent, so intervals go by cases,
+and tests swap them whole.
 
     shares, each case once    Bonett and Price's interval, McNemar's exact test (stats.paired_difference, stats.mcnemar)
-    shares, cases several     bootstrap over cases (few or all alike: Bonett and Price, a case a pair); exact test by
-                              swapping the two models' outcomes case by case
+    shares, cases several     Bonett and Price's, pairs ÷ the design effect of their cases (few cases, or all alike: a
+                              case a pair); exact test by swapping the two models' outcomes case by case
     means, perplexity         bootstrap over cases (means of which nearly all moved alike: `_two_more`); the same test,
                               by random swaps where there are too many
 
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from breakfix.core import Estimate
-from breakfix.stats import Z, flips, mcnemar, nothing, paired_difference, paired_permutation
+from breakfix.stats import Z, clustered_n, flips, mcnemar, nothing, paired_difference, paired_permutation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,8 +119,9 @@ def _clustered(
     n, cases = len(differences), len(sums)
     value = math.fsum(sums.values()) / n
     moved = Counter(sums[case] / sizes[case] for case in sums)
-    if kind == "share" and (cases < TESTABLE or len(moved) == 1):  # a bootstrap of a few, or of all alike, is too sure
-        low, high = _by_case([difference for _, difference in differences], cases)
+    if kind == "share":
+        given = [difference for _, difference in differences]
+        low, high = _share(given, [(sums[case], sizes[case]) for case in sums], alike=len(moved) == 1)
     elif kind == "mean" and cases - max(moved.values()) < VARIED:
         low, high = _two_more([sums[case] * cases / n for case in sums], span)
     else:
@@ -130,13 +131,18 @@ def _clustered(
     return Change(estimate, p, "randomisation over cases", alone)
 
 
-def _by_case(differences: Sequence[float], cases: int) -> tuple[float, float]:
-    """Bonett and Price's interval as if each case were one pair, however many attempts it has: at worst, they all go
-    together."""
-    lost, won = (sum(d * sign > 0 for d in differences) / len(differences) * cases for sign in (-1, 1))
-    p_lost, p_won = (lost + 1) / (cases + 2), (won + 1) / (cases + 2)
-    spread = Z * math.sqrt((p_lost + p_won - (p_won - p_lost) ** 2) / (cases + 2))
-    return max(-1.0, p_won - p_lost - spread), min(1.0, p_won - p_lost + spread)
+def _share(differences: Sequence[float], clusters: Sequence[tuple[float, int]], *, alike: bool) -> tuple[float, float]:
+    """Bonett and Price's interval, of as many pairs as the cases (sum, size) are worth. Of few cases, or where they
+    moved alike, a case counts as one pair, however many attempts it has: at worst, they all go together."""
+    n = len(differences)
+    lost, won = (sum(d * sign > 0 for d in differences) / n for sign in (-1, 1))
+    spread = lost + won - (won - lost) ** 2
+    pairs = float(len(clusters))
+    if len(clusters) >= TESTABLE and not alike and spread > 0:
+        pairs = clustered_n(clusters, spread)
+    p_lost, p_won = ((share * pairs + 1) / (pairs + 2) for share in (lost, won))
+    error = Z * math.sqrt((p_lost + p_won - (p_won - p_lost) ** 2) / (pairs + 2))
+    return max(-1.0, p_won - p_lost - error), min(1.0, p_won - p_lost + error)
 
 
 def _two_more(differences: Sequence[float], span: float) -> tuple[float, float]:

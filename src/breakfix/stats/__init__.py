@@ -35,7 +35,7 @@ from breakfix.stats.power import (
     detectable_drop,
     pairs_needed,
 )
-from breakfix.stats.rates import clustered_rate, kish, mean, rate, weighted_rate
+from breakfix.stats.rates import clustered_n, clustered_rate, kish, mean, rate, weighted_rate
 from breakfix.stats.safety import (
     asr_per_attempt,
     asr_per_case,
@@ -62,6 +62,7 @@ __all__ = [
     "cases_for_width",
     "cases_per_arm",
     "cases_to_clear",
+    "clustered_n",
     "clustered_rate",
     "complement",
     "corrected_rate",

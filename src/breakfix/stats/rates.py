@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from breakfix.core import Estimate
-from breakfix.stats.base import CHUNK, DRAWS, LEVEL, nothing, percentiles, wilson
+from breakfix.stats.base import CHUNK, DRAWS, LEVEL, Z, nothing, percentiles, wilson
 
 
 def rate(good: int, n: int, unscored: int = 0) -> Estimate:
@@ -53,9 +53,10 @@ def clustered_rate(outcomes: Iterable[tuple[str, float | None]], rng: random.Ran
     """The mean of outcomes in 0..1, each with its case id, where a case may have several: attempts at one case are
     not independent. `n` and `unscored` count attempts.
 
-    Interval: percentiles of a bootstrap that draws whole cases (Field and Welsh 2007). With one attempt a case, each 0
-    or 1, it is Wilson's. Where all outcomes agree a bootstrap would claim certainty: then it is Wilson's with the
-    number of cases as n.
+    Interval: Wilson's, with the number of attempts divided by the design effect (`clustered_n`), which holds near 0 and
+    1 as well; with one attempt a case, each 0 or 1, it is `rate`'s. Where all outcomes agree there is no telling how
+    far the attempts at a case go together: then the number of cases is n. Graded outcomes: the wider, at either end, of
+    that and the percentiles of a bootstrap that draws whole cases (Field and Welsh 2007).
     """
     clusters, unscored = _clusters(outcomes)
     scored = [value for values in clusters.values() for value in values]
@@ -64,11 +65,31 @@ def clustered_rate(outcomes: Iterable[tuple[str, float | None]], rng: random.Ran
     value, binary = sum(scored) / len(scored), all(v in (0.0, 1.0) for v in scored)
     if binary and len(clusters) == len(scored):
         return rate(round(sum(scored)), len(scored), unscored)
+    sums = [(math.fsum(values), len(values)) for values in clusters.values()]
     if len(clusters) == 1 or min(scored) == max(scored):
         low, high = wilson(value, len(clusters))
     else:
-        low, high = _bootstrap([(sum(v), len(v)) for v in clusters.values()], rng, draws)
+        spread = math.fsum((v - value) ** 2 for v in scored) / len(scored)
+        low, high = wilson(value, clustered_n(sums, spread) * value * (1 - value) / spread)
+        if not binary:
+            drawn = _bootstrap(sums, rng, draws)
+            low, high = min(low, drawn[0]), max(high, drawn[1])
     return Estimate(value, min(low, value), max(high, value), len(scored), unscored)
+
+
+def clustered_n(clusters: Sequence[tuple[float, int]], spread: float) -> float:
+    """How many independent items are worth as much as these, of (sum, size) of two clusters or more, whose outcomes
+    have the variance `spread` (above 0): their number ÷ the design effect of their mean, which counts as 1 at least
+    (Kish 1965), and fewer where there are few clusters to learn it from, by (z ÷ t)² with a degree of freedom less than
+    clusters (Korn and Graubard 1998).
+    """
+    from scipy.special import stdtrit  # pyright: ignore[reportMissingTypeStubs, reportUnknownVariableType]
+
+    groups, n = len(clusters), sum(size for _, size in clusters)
+    middle = math.fsum(total for total, _ in clusters) / n
+    squares = math.fsum((total - middle * size) ** 2 for total, size in clusters)
+    effect = groups / (groups - 1) * squares / n / spread
+    return n / max(1.0, effect) * (Z / float(stdtrit(groups - 1, 0.5 + LEVEL / 2))) ** 2
 
 
 def _clusters(outcomes: Iterable[tuple[str, float | None]]) -> tuple[dict[str, list[float]], int]:
