@@ -199,7 +199,19 @@ def test_every_attack_and_judge_has_its_row_in_papers() -> None:
     for folder, shared in (
         (
             "redteam",
-            {"base", "dialogue", "helper_words", "listing", "plan", "replay", "run", "sets", "steering", "texts"},
+            {
+                "base",
+                "dialogue",
+                "helper_words",
+                "listing",
+                "plan",
+                "replay",
+                "run",
+                "sets",
+                "steering",
+                "team",
+                "texts",
+            },
         ),
         ("judges", PLUMBING),
     ):
