@@ -13,6 +13,7 @@ what the target said, and a check word in the answer (see `answers.py`).
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -36,6 +37,11 @@ _HIDDEN = re.compile(
     r"|(?<=[!-~])[\u200c\u200d]+(?=[!-~])"
     r"|[\x00-\x08\x0e-\x1b\x1f\x7f\x80-\x84\x86-\x9f]"
 )
+_ALIKE = str.maketrans(  # of other alphabets, that look like Latin letters; our own list
+    "аеорсухіјѕԁһԛԝӏѵАВЕЗКМНОРСТУХІЈЅαεικνορτυχγϲϳΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹıɡɑ",
+    "aeopcyxijsdhqwlvABE3KMHOPCTYXIJSaeiknoptuxycjABEZHIKMNOPTYXCiga",
+)
+_MARKUP = str.maketrans({"*": None, "`": None, "~": None, "_": " "})
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
@@ -77,6 +83,13 @@ def together(parts: Sequence[Shown]) -> Shown:
         sum(part.hidden for part in parts),
         sum(part.cut for part in parts),
     )
+
+
+def folded(text: str) -> str:
+    """Text as a reader takes it, to look for words in: without accents and marks of Markdown, `_` a space, letters that
+    only look Latin made so."""
+    plain = unicodedata.normalize("NFKD", unicodedata.normalize("NFKC", text).translate(_ALIKE))
+    return "".join(c for c in plain if not unicodedata.combining(c)).translate(_MARKUP)
 
 
 def quoted(text: str) -> str:
