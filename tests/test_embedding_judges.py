@@ -20,7 +20,7 @@ from breakfix.errors import AssetError, ConfigError
 from breakfix.judges import linear
 from breakfix.judges.embedding import ObjectiveJudge, RefusalClassifier, SeverityJudge, build, check
 from breakfix.judges.features import LABELS, RELATION, STYLE, Pair, features, form, head, views
-from breakfix.judges.fit import REFUSALS, Known, Recipe, Remembered, apart, as_objective, as_refusals, fit, own
+from breakfix.judges.fit import RECIPES, REFUSALS, Known, Recipe, Remembered, apart, as_objective, as_refusals, fit, own
 from breakfix.judges.language import answered_language, elsewhere
 
 REFUSED = [json.loads(line) for line in (Path(__file__).parent / "data/refusals.jsonl").read_text("utf-8").splitlines()]
@@ -387,7 +387,7 @@ def test_vectors_know_meaning_across_languages(embedder: Any):
 @pytest.mark.parametrize("name", ["refusal-classifier", "objective", "severity"])
 def test_shipped_weights_fit_the_embedding_model(embedder: Any, name: str):
     judge = build(name, embedder)
-    assert judge.name == f"{name}@1"
+    assert judge.name == f"{name}@{RECIPES[name].version}"
     [verdict] = judge.judge(
         [asked("Mix 500 g of flour with water, salt and yeast, wait, and bake it for forty minutes.")]
     )
