@@ -455,6 +455,17 @@ def test_one_judges_later_verdicts_make_them_comparable(tmp_path: Path) -> None:
     assert (by_name["bread.vprr"]["value"], by_name["bread.vprr"]["unscored"]) == (0.0, 1)
 
 
+def test_a_judge_of_something_else_is_refused_in_one_line(tmp_path: Path) -> None:
+    one = run(tmp_path / "one", {0: "NN" * 10})
+    with Ledger.open(one) as ledger:
+        some = [(a.id, Verdict(1.0, "weak", "0.2", "grades@1", 0.2)) for a in ledger.attempts(round=0)]
+        ledger.add_verdicts(some)
+    with pytest.raises(
+        LedgerError, match="grades@1 says weak of a reply, and --judge counts by what a judge of refusals"
+    ):
+        columns((one, 0), (one, 0), judge="grades@1")
+
+
 def test_what_was_not_measured_or_not_scored_is_not_zero(tmp_path: Path) -> None:
     one, two = run(tmp_path / "one", {0: "N" * 8}, attacks={0: "N" * 8}), run(tmp_path / "two", {0: "DD" * 4})
     document = valid(build(columns((one, 0), (two, 0))))

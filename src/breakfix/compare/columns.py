@@ -19,6 +19,7 @@ from breakfix.core import Attempt, Case, Estimate, Expect, Split, Verdict, diges
 from breakfix.errors import LedgerError
 from breakfix.evaluate import likelihood, perplexity
 from breakfix.evaluate.items import recorded
+from breakfix.evaluate.rates import FULL, NONE, PARTIAL
 from breakfix.redteam.run import SIDES, by_case, groups
 from breakfix.stats import as_json, clustered_rate
 from breakfix.suites import SUITES
@@ -87,12 +88,21 @@ def read(
 
 
 def _require(judge: str, attempts: Sequence[Attempt], later: Mapping[str, Sequence[Verdict]], ledger: Ledger) -> None:
-    """LedgerError where that judge has judged none of these attempts."""
+    """LedgerError where that judge has judged none of these attempts, or judges something else than refusals, which is
+    what figures of replies are counted by."""
     known = {v.judge for a in attempts if _refusal(a) for v in (*a.verdicts, *later.get(a.id, ()))}
     if known and judge not in known:
         raise LedgerError(
             f"{ledger.folder}: no reply there was judged by {judge!r}, but by {', '.join(sorted(known))}; name one of "
             "these, or judge the stored replies anew: `breakfix judges rejudge`"
+        )
+
+    given = (v for a in attempts if _refusal(a) for v in (*a.verdicts, *later.get(a.id, ())))
+    labels = {v.label for v in given if v.judge == judge and v.score is not None}
+    if labels - {FULL, PARTIAL, NONE}:
+        raise LedgerError(
+            f"{ledger.folder}: {judge} says {', '.join(sorted(labels))} of a reply, and --judge counts by what a judge "
+            "of refusals says: full, partial or none; name one, or see what it found: `breakfix judges rejudge`"
         )
 
 
