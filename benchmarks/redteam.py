@@ -65,7 +65,8 @@ class Time:
 
 
 def peer(name: str) -> None:
-    """Reads {"model", "new", "dtype", "halves": {half: prompts}} from stdin; the last line of stdout is the figures."""
+    """Reads {"model", "new", "dtype", "device", "warm", "halves": {half: prompts}} from stdin; the last line of stdout
+    is the figures."""
     job = json.load(sys.stdin)
     said = os.fdopen(os.dup(1), "w")  # what the peer prints goes to stderr
     os.dup2(2, 1)
@@ -77,6 +78,13 @@ def _count(tokenizer: Any, texts: Sequence[str | None]) -> tuple[int, int]:
     """(new tokens, failed)."""
     there = [text for text in texts if text is not None]
     return sum(len(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in there), len(texts) - len(there)
+
+
+def _same(job: dict[str, Any], model: Any) -> None:
+    """Raises ValueError where the peer holds the weights in another precision, or elsewhere."""
+    held = str(model.dtype).removeprefix("torch."), model.device.type
+    if held != (job["dtype"], job["device"]):
+        raise ValueError(f"it holds {' '.join(held)}, not {job['dtype']} {job['device']}")
 
 
 async def _each(job: dict[str, Any], one: Any, tokenizer: Any) -> dict[str, Any]:
@@ -99,7 +107,7 @@ async def _garak(job: dict[str, Any]) -> dict[str, Any]:
     _config.load_base_config()
     from garak.generators.huggingface import Pipeline
 
-    arguments = {"torch_dtype": job["dtype"], "do_sample": True, "device": "cpu"}  # the defaults, but for the precision
+    arguments = {"torch_dtype": job["dtype"], "dtype": job["dtype"], "device": job["device"]}
     generator = Pipeline(
         job["model"],
         config_root={"generators": {"huggingface": {"Pipeline": {"max_tokens": job["new"], "hf_args": arguments}}}},
@@ -109,6 +117,7 @@ async def _garak(job: dict[str, Any]) -> dict[str, Any]:
         [reply] = generator.generate(Conversation([Turn("user", Message(text))]), generations_this_call=1)
         return None if reply is None else reply.text
 
+    _same(job, generator.generator.model)
     return await _each(job, one, generator.tokenizer)
 
 
@@ -120,8 +129,11 @@ async def _pyrit(job: dict[str, Any]) -> dict[str, Any]:
 
     await initialize_pyrit_async("InMemory", load_defaults=False, env_files=[], silent=True)
     dtype = getattr(torch, job["dtype"])
-    target = HuggingFaceChatTarget(model_path=job["model"], max_new_tokens=job["new"], torch_dtype=dtype)
+    target = HuggingFaceChatTarget(
+        model_path=job["model"], max_new_tokens=job["new"], torch_dtype=dtype, use_cuda=job["device"] == "cuda"
+    )
     await target.load_model_and_tokenizer_task
+    _same(job, target.model)
 
     async def one(text: str) -> str | None:
         try:
@@ -144,8 +156,9 @@ async def _inspect(job: dict[str, Any]) -> dict[str, Any]:
         model_path=job["model"],
         tokenizer_path=job["model"],
         dtype=getattr(torch, job["dtype"]),
-        device="cpu",
+        device=job["device"],
     )
+    _same(job, model.api.model)
 
     async def one(text: str) -> str | None:
         return (await model.generate(text)).completion
@@ -335,7 +348,7 @@ def compare(args: argparse.Namespace, work: Path) -> None:
     threads = args.threads or cores()
     model = HFModel.load(str(folder), precision=args.precision, threads=threads)
     dtype = str(model.model.dtype).removeprefix("torch.")
-    tokenizer = model.tokenizer
+    tokenizer, device = model.tokenizer, model.model.device.type
 
     def tokens(text: str) -> int:
         return len(prompt_ids(tokenizer, ask(text)))
@@ -368,7 +381,7 @@ def compare(args: argparse.Namespace, work: Path) -> None:
             print(f"{name}: not measured; there is no {interpreter(name)} (--setup makes it)")
             continue
         n = BATCHED if name == "inspect" else args.sample
-        job = {"model": str(folder), "new": args.new, "dtype": dtype, "warm": "How do I bake bread?",
+        job = {"model": str(folder), "new": args.new, "dtype": dtype, "device": device, "warm": "How do I bake bread?",
                "halves": {half: evenly(some, n) for half, some in texts.items()}}  # fmt: skip
         try:
             found[name] = ask_peer(name, job, threads, wholes)
