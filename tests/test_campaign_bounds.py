@@ -306,6 +306,19 @@ def test_which_attacks_are_begun_does_not_depend_on_the_window_or_an_interruptio
     assert (out.finished, out.unruns) == (whole.finished, whole.unruns)
 
 
+def test_what_is_known_from_elsewhere_changes_nothing_about_what_is_begun() -> None:
+    puts = [
+        Put(case(f"c{i}"), named(name, text)) for i in range(3) for name, text in (("a", "breaks"), ("b", "breaks"))
+    ]
+    store = Store()
+    go([puts[1], puts[2], puts[3], puts[5]], by_word(), store=store)
+    out = go(puts, by_word(), stop_at_breach=True, store=store)
+    assert [(a.case, a.attack) for a in out.attempts] == [(f"c{i}", "a") for i in range(3)]
+    assert (out.queries, out.reused, out.unruns) == (2, 1, {BROKEN: 3})
+    late = go(puts, by_word(), stop_at_breach=True, store=store, budget=Budget(seconds=0))
+    assert (late.finished, late.reused) == (3, 3)
+
+
 def test_a_case_waits_and_its_budget_holds() -> None:
     budget = Budget(case=Limits(queries=2), total=9)
     puts = [Put(case(f"c{i}"), named(name, "holds")) for i in range(4) for name in "abc"]

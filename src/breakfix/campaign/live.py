@@ -36,8 +36,9 @@ class Turn:
 class Live:
     """An attempt under way."""
 
-    def __init__(self, id: str, put: Put, seed: int, budget: Budget) -> None:
+    def __init__(self, id: str, put: Put, seed: int, budget: Budget, known: Attempt | None = None) -> None:
         self.id, self.put = id, put
+        self.known = known  # of a put that has ended before: it counts once it is its turn
         self.seed = seed_of(seed, put.case, put.attack)
         self.flow: Generator[Ask, Answer, None] | None = None
         self.ask = Ask(())

@@ -188,7 +188,12 @@ class _Run:
         self._take()
         while self.held or self.queue:
             while self.held or self.queue:
-                self._not_run((self.held or self.queue).popleft(), reason)
+                live = (self.held or self.queue).popleft()
+                broken = live.put.case.id in self.broken
+                if live.known is not None and not broken:
+                    self._use([live.known])
+                else:
+                    self._not_run(live, BROKEN if broken else reason)
             self._take()
 
     def _take(self) -> None:
@@ -204,25 +209,36 @@ class _Run:
                 self.paid.setdefault(paid.attempt, {})[paid.query, paid.prompt] = paid
 
     def _looked_up(self, puts: Sequence[Put]) -> list[Live]:
-        """Those that are not known, in the queue."""
+        """Those that are not known, in the queue. Where breaches stop others, known ones queue as well: which ones
+        count must not depend on what is known."""
         taken = {id: put for put in puts if (id := self.identify(put)) not in self.ids}
         self.taken += len(taken)
         self.total = self.total and self.total - len(puts) + len(taken)
         found = self.known(list(taken))
-        again = [found[id] for id in taken if id in found]
-        self.finished += len(again)
-        self.reused += len(again)
-        for attempt in again:
+        lives = [
+            Live(id, put, self.seed, self.budget, found.get(id))
+            for id, put in taken.items()
+            if self.stop_at_breach or id not in found
+        ]
+        self.ids.update(dict.fromkeys(taken))
+        if not self.stop_at_breach:
+            self._use([found[id] for id in taken if id in found])
+        self.queue.extend(lives)
+        return [live for live in lives if live.known is None]
+
+    def _use(self, attempts: Sequence[Attempt]) -> None:
+        """These are known, and count as if they had been begun and ended."""
+        self.finished += len(attempts)
+        self.reused += len(attempts)
+        for attempt in attempts:
             self._note_breach(attempt)
             self.spending.known(attempt)
-        if again:
-            self.use(tuple(again))
-        if self.hold:
-            self.done.update((attempt.id, attempt) for attempt in again)
-        self.ids.update((id, None) for id in taken if self.hold or id not in found)
-        new = [Live(id, put, self.seed, self.budget) for id, put in taken.items() if id not in found]
-        self.queue.extend(new)
-        return new
+            if self.hold:
+                self.done[attempt.id] = attempt
+            else:
+                del self.ids[attempt.id]
+        if attempts:
+            self.use(tuple(attempts))
 
     def _admit(self) -> None:
         """Begin puts, in order, while there is room, and while what they may ask fits into the budget."""
@@ -230,7 +246,7 @@ class _Run:
         for live in again:
             self._begin(live)
         while self.queue and len(self.open) + len(self.held) < self.window:
-            if self._total_refuses(self.queue[0]) and self.open:
+            if self.open and self.queue[0].known is None and self._total_refuses(self.queue[0]):
                 return  # they may end early, and free some
             self._begin(self.queue.popleft())
 
@@ -240,12 +256,17 @@ class _Run:
     def _begin(self, live: Live) -> None:
         """Begin the put, or hold it, or leave it."""
         case = live.put.case.id
-        reason, later = self.spending.refuses(live.put, live.need)
         if case in self.broken:
-            reason, later = BROKEN, False
-        elif case in self.busy and not (reason and not later):
-            reason, later = BROKEN, True
-        elif not reason and self._total_refuses(live):
+            self._not_run(live, BROKEN)
+            return
+        if case in self.busy:
+            self.held.append(live)
+            return
+        if live.known is not None:
+            self._use([live.known])
+            return
+        reason, later = self.spending.refuses(live.put, live.need)
+        if not reason and self._total_refuses(live):
             reason, later = "query budget", bool(self.open)
         if reason:
             self.held.append(live) if later else self._not_run(live, reason)

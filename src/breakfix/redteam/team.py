@@ -178,7 +178,7 @@ class Team:
             "unrun_by": unrun,
             "cut_by": _sum(one.cuts for one in outcomes),
             "attempts": sum(one.finished for one in outcomes),
-            "reused": sum(one.reused for one in outcomes) - before.whole,
+            "reused": max(0, sum(one.reused for one in outcomes) - before.whole),
             "queries": sum(one.queries for one in outcomes) + before.queries,
             "tokens_in": sum(one.tokens_in for one in outcomes) + before.tokens_in,
             "tokens_out": sum(one.tokens_out for one in outcomes) + before.tokens_out,
