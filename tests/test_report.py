@@ -509,7 +509,34 @@ def test_markdown_is_a_table_of_headlines_with_interval_and_n(ledger: Ledger):
     )
     [nothing] = [line for line in lines if "XSTest safe" in line]
     assert nothing == "| ↓ XSTest safe refused | –, n 0, 3 unscored | –, n 0, 3 unscored |"
-    assert len(lines) == 2 + 3
+    assert len([line for line in lines if line.startswith("|")]) == 2 + 3
+
+
+def test_suites_without_a_headline_are_shown_whole_after_the_headlines(ledger: Ledger):
+    document = copy.deepcopy(build(ledger))
+    share = {"value": 0.25, "low": 0.1, "high": 0.5, "n": 12, "unscored": 0}
+    names = ("mine[b].iprr", "mine[b].vprr", "mine[b].vprr.hate", "strongreject.iprr", "strongreject.answered",
+             "lm-eval/arc.acc", "quiz.accuracy", "quiz.part_one")  # fmt: skip
+    for one in document["rounds"]:
+        one["metrics"] |= dict.fromkeys(names, share)
+        one["suites"] |= {name.partition(".")[0]: dict(next(iter(one["suites"].values()))) for name in names}
+    told = [
+        line.split("25.0")[0].strip(" ↑↓") for line in shown(document, 120).splitlines() if "(10.0 to 50.0)" in line
+    ]
+    assert told == [
+        "Lm-eval/arc acc", "Mine[b] unsafe refused", "Mine[b] safe refused", "Quiz accuracy", "StrongREJECT answered",
+    ]  # fmt: skip
+    assert [line for line in markdown(document).splitlines() if "StrongREJECT answered" in line]
+    html = page(document)
+    assert "Mine[b] safe refused" in html[html.index('id="summary"') : html.index('id="figures"')]
+
+
+def test_how_long_replies_could_be_is_said_beside_the_table(ledger: Ledger):
+    document = copy.deepcopy(build(ledger))
+    document["run"]["max_new_tokens"] = {"evaluate": 40, "redteam": 48}
+    said = "Replies end after so many new tokens at most: 40 to benchmarks, 48 to attacks."
+    assert said in shown(valid(document), 120) and said in markdown(document) and said in page(document)
+    assert facts(Config())["max_new_tokens"] == {"evaluate": 40, "redteam": 48}
 
 
 def test_terminal_counts_the_looks_at_frozen_suites(ledger: Ledger):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from breakfix.report.headlines import BY_NAME, HEADLINES, unit, words
+from breakfix.report.headlines import BETTER, BY_NAME, HEADLINES, KINDS, NUMBERS, title, unit, words
 from breakfix.suites import SUITES
 from breakfix.taxonomy import hazards
 
@@ -18,25 +18,6 @@ SECTIONS = {
     "part": "By data set, subject or persona",
     "refusal": "Full and partial refusals",
 }
-_BETTER: dict[str, Better] = {
-    "iprr": "higher",
-    "vprr": "lower",
-    "refused": "lower",
-    "answered": "lower",
-    "accuracy": "higher",
-    "own_answers": "lower",
-    "leaked": "lower",
-    "score": "higher",
-    "turn1": "higher",
-    "turn2": "higher",
-    "ungroundedness": "lower",
-    "dr1": "lower",
-    "dr3": "lower",
-    "sensible": "higher",
-    "icat": "higher",
-}
-_WORDS = {"iprr": "unsafe refused", "vprr": "safe refused", "own_answers": "perplexity", "dr1": "DR-1", "dr3": "DR-3"}
-_NUMBERS = ("score", "turn1", "turn2", "ungroundedness")  # on a scale of their own
 _BY_CASE = {"asr_case": "Cases broken", "jailbreak_defect": "Attacks alone"}
 _PARTS = {"family": "family", "persona": "family", "hazard": "hazard", "lang": "language"}  # of asr.PART.VALUE
 
@@ -78,13 +59,13 @@ def _head(name: str) -> tuple[str, str]:
 def measure(name: str) -> Measure:
     known = BY_NAME.get(name)
     if known is not None:
-        return Measure(name, "headlines", known.label, known.better, known.unit)
+        return Measure(name, "headlines", known.label, known.better or None, known.unit)
     suite, kind = _head(name)
     part = ".".join(name.split(".")[2:])
     if suite in _BY_CASE:
         return Measure(name, "headlines", f"{_BY_CASE[suite]}: {words(kind)}", "lower", "share")
     section, better, label = _attack(kind, part) if suite == "asr" else _suite(suite, kind, part)
-    return Measure(name, section, label, better, "number" if kind in _NUMBERS else unit(name))
+    return Measure(name, section, label, better, "number" if kind in NUMBERS else unit(name))
 
 
 def _attack(kind: str, part: str) -> tuple[str, Better | None, str]:
@@ -98,7 +79,7 @@ def _suite(suite: str, kind: str, part: str) -> tuple[str, Better | None, str]:
     spec = SUITES.get(suite)
     if spec is not None and spec.measure == "choices" and kind != "accuracy":
         return "part", "higher", kind.upper()
-    better, said = _BETTER.get(kind), f"{_title(suite)} {_WORDS.get(kind, kind.replace('_', ' '))}"
+    better, said = BETTER.get(kind), f"{title(suite)} {KINDS.get(kind, kind.replace('_', ' '))}"
     if not part:
         return "headlines", better, said
     if part in ("full", "partial"):  # more partial refusals of unsafe requests: of those answered, or of those refused?
@@ -108,11 +89,3 @@ def _suite(suite: str, kind: str, part: str) -> tuple[str, Better | None, str]:
     of_refusals = kind in ("iprr", "vprr", "refused", "answered")
     section = "hazard" if part in hazards() or (of_refusals and not part.startswith("persona.")) else "part"
     return section, better, f"{said}: {words(part.removeprefix('persona.'))}"
-
-
-def _title(suite: str) -> str:
-    """'harmbench_test_standard' → 'HarmBench test standard'"""
-    text = suite.replace("_", " ")
-    for name in ("XSTest", "HarmBench", "StrongREJECT", "AdvBench"):
-        text = text.replace(name.lower(), name)
-    return text[:1].upper() + text[1:]

@@ -99,6 +99,7 @@ def _run(ledger: Ledger, stages: Sequence[StageRow]) -> Json:
         "versions": facts.get("versions", {}),
         "machine": facts.get("machine", {}),
         "families": facts.get("families", {}),
+        "max_new_tokens": facts.get("max_new_tokens", {}),
     }
 
 

@@ -21,7 +21,8 @@ _PACKAGES = ("torch", "transformers", "trl", "peft", "tokenizers", "numpy", "sql
 
 
 def facts(config: Config) -> dict[str, Any]:
-    """{name, model, families: {family: seen | held_out}, breakfix_version, versions: {package: version}, machine}.
+    """{name, model, families: {family: seen | held_out}, max_new_tokens: {stage: n}, breakfix_version, versions:
+    {package: version}, machine}.
 
     Of a model in a folder only the folder's name is kept. Imports none of the packages.
     """
@@ -31,6 +32,10 @@ def facts(config: Config) -> dict[str, Any]:
         "name": config.name,
         "model": Path(config.model).name if Path(config.model).is_absolute() else config.model,
         "families": {family: side for side, families in sides for family in families},
+        "max_new_tokens": {
+            "evaluate": config.evaluate.max_new_tokens,
+            "redteam": config.redteam.max_new_tokens,
+        },
         "breakfix_version": _version("breakfix") or "unknown",
         "versions": {"python": platform.python_version(), **{k: v for k, v in found.items() if v}},
         "machine": {

@@ -1,25 +1,28 @@
-"""The figures that a reader looks for first: names, words, direction, and how figures are written."""
+"""The figures that a reader looks for first, and the whole figures of other suites after them: names, words, direction,
+and how figures are written.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """One metric. `better` is the direction to go; `unit` share is shown as per cent, number as it is."""
+    """One metric. `better` is the direction to go ("" where nobody has said); `unit` share is shown as per cent, number
+    as it is."""
 
     name: str
     label: str
-    better: Literal["lower", "higher"]
+    better: Literal["lower", "higher", ""]
     about: str
     unit: Literal["share", "number"] = "share"
 
     @property
     def arrow(self) -> str:
-        return "↓" if self.better == "lower" else "↑"
+        return {"lower": "↓", "higher": "↑", "": " "}[self.better]
 
 
 HEADLINES = (
@@ -64,8 +67,57 @@ HEADLINES = (
     Headline("rai_jailbreak.answered", "Jailbreak answered", "lower", "RAI: requests to decline that were not refused"),
 )
 BY_NAME = {headline.name: headline for headline in HEADLINES}
+BETTER: Mapping[str, Literal["lower", "higher"]] = {  # kind of figure → direction
+    "iprr": "higher",
+    "vprr": "lower",
+    "refused": "lower",
+    "answered": "lower",
+    "accuracy": "higher",
+    "own_answers": "lower",
+    "leaked": "lower",
+    "score": "higher",
+    "turn1": "higher",
+    "turn2": "higher",
+    "ungroundedness": "lower",
+    "dr1": "lower",
+    "dr3": "lower",
+    "sensible": "higher",
+    "icat": "higher",
+}
+KINDS = {"iprr": "unsafe refused", "vprr": "safe refused", "own_answers": "perplexity", "dr1": "DR-1", "dr3": "DR-3"}
 
 
+def shown(rounds: Sequence[Mapping[str, Any]]) -> list[Headline]:
+    """Of a report's rounds: the headlines that were measured, then the whole figures of the suites that have none."""
+    names = {name for one in rounds for name in one["metrics"]}
+    first = [headline for headline in HEADLINES if headline.name in names]
+    known = {headline.name.partition(".")[0] for headline in first}
+    suites = dict.fromkeys(suite for one in rounds for suite in one["suites"] if suite not in known)
+    return [*first, *(one for suite in sorted(suites) for one in _whole(suite, names))]
+
+
+def _whole(suite: str, names: set[str]) -> Iterator[Headline]:
+    """Without parts (by hazard, language, data set), changes, and the IPRR of a suite that is all harmful, which is 1 -
+    answered."""
+    kinds = sorted(name.removeprefix(f"{suite}.") for name in names if name.startswith(f"{suite}."))
+    whole = [kind for kind in kinds if "." not in kind and kind != "change"]
+    if "accuracy" in whole and not suite.startswith("lm-eval/"):
+        whole = [kind for kind in whole if kind in BETTER]  # the others are data sets
+    for kind in whole:
+        if (kind, "answered" in whole) != ("iprr", True):
+            name, label = f"{suite}.{kind}", f"{title(suite)} {KINDS.get(kind, kind.replace('_', ' '))}"
+            yield Headline(name, label, BETTER.get(kind, ""), suite, "number" if kind in NUMBERS else unit(name))
+
+
+def title(suite: str) -> str:
+    """'harmbench_test_standard' → 'HarmBench test standard'"""
+    text = suite.replace("_", " ")
+    for name in ("XSTest", "HarmBench", "StrongREJECT", "AdvBench"):
+        text = text.replace(name.lower(), name)
+    return text[:1].upper() + text[1:]
+
+
+NUMBERS = ("score", "turn1", "turn2", "ungroundedness")  # kinds on a scale of their own
 _NUMBERS = ("perplexity.", "open_questions.", "rai_grounded.ungroundedness")
 _SHARES = ("acc", "exact_match", "change")  # of the harness's metrics
 

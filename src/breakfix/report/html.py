@@ -97,6 +97,7 @@ def _context(document: dict[str, Any]) -> dict[str, Any]:
         "gate": views.decision(document),
         "gates": views.gates(document),
         "headlines": views.headline_rows(document),
+        "reply_length": views.reply_length(document["run"]),
         "figures": views.all_figures(document),
         "key": views.key(document),
         "hazards": _bars(

@@ -1,13 +1,15 @@
-"""The headline figures as a Markdown table, for a README or a model card: a row a figure, a column a round."""
+"""The headline figures, and the whole ones of other suites, as a Markdown table for a README or a model card: a row a
+figure, a column a round.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from breakfix.report.headlines import HEADLINES, Headline, figure, interval
+from breakfix.report.headlines import Headline, figure, interval, shown
 from breakfix.report.plain import one_line
-from breakfix.report.views import round_name
+from breakfix.report.views import reply_length, round_name
 
 Json = Mapping[str, Any]
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "|": "&#124;"}
@@ -29,11 +31,12 @@ def _lines(document: Json) -> Iterator[str]:
     rounds = document["rounds"]
     yield f"| figure | {' | '.join(round_name(one['index']).lower() for one in rounds)} |"
     yield f"|---|{'---|' * len(rounds)}"
-    for headline in HEADLINES:
-        if any(headline.name in one["metrics"] for one in rounds):
-            frozen = ", *frozen*" if any(_frozen(one, headline.name) for one in rounds) else ""
-            cells = " | ".join(_cell(one["metrics"].get(headline.name), headline) for one in rounds)
-            yield f"| {headline.arrow} {escape(headline.label)}{frozen} | {cells} |"
+    for headline in shown(rounds):
+        frozen = ", *frozen*" if any(_frozen(one, headline.name) for one in rounds) else ""
+        cells = " | ".join(_cell(one["metrics"].get(headline.name), headline) for one in rounds)
+        yield f"| {headline.arrow} {escape(headline.label)}{frozen} | {cells} |"
+    if said := reply_length(document["run"]):
+        yield from ("", said)
 
 
 def _frozen(one: Json, name: str) -> bool:

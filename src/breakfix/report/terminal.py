@@ -10,11 +10,12 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from breakfix.report.headlines import HEADLINES, Headline, figure, interval
+from breakfix.report.headlines import Headline, figure, interval, shown
 from breakfix.report.plain import one_line
-from breakfix.report.views import judge_cell, not_checked, unmeasured
+from breakfix.report.views import judge_cell, not_checked, reply_length, unmeasured
 
 SHOWN = 5  # vulnerabilities, the gravest ones
+LABEL = 40  # characters of a figure's name
 _GAP = 3  # characters between columns
 _COLOURS = {"PASS": "green", "FAIL": "red", "STALLED": "yellow"}
 
@@ -25,6 +26,7 @@ def render(document: dict[str, Any], console: Console, *, html: Path | None = No
     parts: list[RenderableType] = [
         Text(one_line(f"{run['name']} · {run['model']}"), style="bold"),
         *_table(document["rounds"], console.width),
+        *([Text(said, style="dim")] if (said := reply_length(run)) else []),
         *_selections(document["rounds"]),
         *_gates(document["rounds"]),
         *_counts(document["vulnerabilities"]),
@@ -39,8 +41,9 @@ def render(document: dict[str, Any], console: Console, *, html: Path | None = No
 
 def _table(rounds: list[dict[str, Any]], width: int) -> list[RenderableType]:
     """The table, and a line on the rounds that the terminal has no room for: a figure is never cut."""
-    headlines = [h for h in HEADLINES if any(h.name in one["metrics"] for one in rounds)]
-    room = width - max((len(h.label) + 2 for h in headlines), default=0)
+    headlines = shown(rounds)
+    labels = [Text(one_line(f"{h.arrow} {h.label}", LABEL)) for h in headlines]
+    room = width - max((label.cell_len for label in labels), default=0)
     columns = _columns(rounds, headlines, " ")
     if sum(map(_width, columns)) > room:
         columns = _columns(rounds, headlines, "\n")
@@ -50,11 +53,11 @@ def _table(rounds: list[dict[str, Any]], width: int) -> list[RenderableType]:
         first += 1
     table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
     table.add_column("", no_wrap=True)
-    shown = [*columns[:1], *columns[first:]]
-    for column in shown:
+    columns_shown = [*columns[:1], *columns[first:]]
+    for column in columns_shown:
         table.add_column(column[0], justify="right", no_wrap=True)
-    for row, headline in enumerate(headlines, start=1):
-        table.add_row(f"{headline.arrow} {headline.label}", *(column[row] for column in shown))
+    for row, label in enumerate(labels, start=1):
+        table.add_row(label, *(column[row] for column in columns_shown))
     left_out = f"(not shown: round {first - 1 if first == 2 else f'1 to {first - 1}'})"
     return [table] if first == 1 else [table, Text(left_out, style="dim")]
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from breakfix.report.charts import Point
-from breakfix.report.headlines import BY_NAME, HEADLINES, Headline, figure, interval, unit, words
+from breakfix.report.headlines import BY_NAME, Headline, figure, interval, shown, unit, words
 from breakfix.taxonomy import hazards
 
 Json = dict[str, Any]
@@ -41,6 +41,14 @@ def round_name(index: int) -> str:
     return "Untouched" if index == 0 else f"Round {index}"
 
 
+def reply_length(run: Mapping[str, Any]) -> str:
+    """How long replies could be; "" of a run that did not record it."""
+    told: Mapping[str, int] = run.get("max_new_tokens") or {}
+    words = {"evaluate": "benchmarks", "redteam": "attacks"}
+    said = ", ".join(f"{n} to {words.get(stage, stage)}" for stage, n in told.items())
+    return f"Replies end after so many new tokens at most: {said}." if said else ""
+
+
 def tiles(document: Json) -> list[Json]:
     """Up to four headline figures, first round → last round in which each was measured."""
     found: list[Json] = []
@@ -63,8 +71,7 @@ def decision(document: Json) -> Json | None:
 
 def headline_rows(document: Json) -> list[Json]:
     rounds = document["rounds"]
-    present = [h for h in HEADLINES if any(h.name in one["metrics"] for one in rounds)]
-    return [{"headline": h, "cells": [_headline_cell(one, h) for one in rounds]} for h in present]
+    return [{"headline": h, "cells": [_headline_cell(one, h) for one in rounds]} for h in shown(rounds)]
 
 
 def _headline_cell(one: Json, headline: Headline) -> Json | None:
