@@ -151,7 +151,8 @@ def test_frozen_suites_and_reported_questions_take_no_part(chosen: Path) -> None
     assert asked.requests and all(case.split is Split.DEV for case in asked.requests)
     assert len(asked.everyday) == 10 and asked.everyday < {case.id for case in asked.requests}
     with Ledger.open(chosen / "run", write=False) as ledger:
-        assert ledger.looks() == {"capability": 2}  # reported twice: of the untouched model, and of the chosen one
+        # reported twice: of the untouched model, and of the chosen one; of either checkpoint, to choose
+        assert ledger.looks() == {"capability": 2, "capability (set aside to choose)": 2}
         reported = {id for event in ledger.events(1, "evaluate", "cases") for id in event.payload["cases"]}
     assert len(asked.questions) == 6 and not reported & {case.id for case in asked.questions}
 

@@ -2,7 +2,8 @@
 
 Every candidate is asked the dev suites whose replies are judged, is put other dev requests through single-turn attacks
 of seen families (`wrapped`, from redteam/steering.py), and scores questions that are set aside for this: of the
-capability suite, none of those that are reported. Frozen suites and held-out families take no part, nor do the cases
+capability suite, none of those that are reported. That suite is frozen, and these of its questions steer: each look at
+them is counted, apart from the reported ones'. Other frozen suites and held-out families take no part, nor do the cases
 that the red team reports: what chooses is no longer only measured. `candidates.select` keeps the best one (its rule is
 in the record, and why each other one was dropped). What the chosen one was asked is not asked again when it is
 evaluated.
@@ -31,17 +32,19 @@ if TYPE_CHECKING:
 
 STAGE = "select"
 ASIDE = 64  # questions set aside
+SET_ASIDE = "set aside to choose"  # what a look at them is called, beside the suite's name
 WRAPPED_TOKENS = 24  # of a reply to an attack: enough to see whether it refuses
 
 
 @dataclass(frozen=True, slots=True)
 class Steering:
     """What candidates are asked: requests of the dev suites, of which `everyday` (ids) are plain instructions, and
-    questions set aside."""
+    questions set aside. `looked`: how a look at the latter is counted, where their suite is frozen, else ""."""
 
     requests: tuple[Case, ...]
     everyday: frozenset[str]
     questions: tuple[Case, ...]
+    looked: str = ""
 
 
 def run(
@@ -66,6 +69,8 @@ def run(
     for name, path in candidates.items():
         work = Work(config, ledger, open_model(path), judge, None, round, progress, {}, stage=STAGE)
         found.append(_measured(name, work, asked, wrapped))
+        if asked.looked and asked.questions:
+            ledger.add_look(asked.looked, round=round, model=work.model.id)
     chosen = select(found, most=1)
     return {**chosen.record(), "selected": chosen.kept[0]}
 
@@ -75,6 +80,7 @@ def steering(config: Config) -> Steering:
     cases: dict[str, Case] = {}
     everyday: set[str] = set()
     questions: tuple[Case, ...] = ()
+    looked = ""
     reported: set[str] = set()  # by whichever suite: some have questions in common
     for suite in config.evaluate.suites:
         try:
@@ -86,10 +92,11 @@ def steering(config: Config) -> Steering:
                 reported |= {case.id for case in loaded.cases}
             if suite.name == "capability" and suite.limit is not None:
                 questions = _more(suite, config.seed)
+                looked = f"{suite.name} ({SET_ASIDE})" if loaded.split is Split.FROZEN else ""
         except AssetError:
             continue  # evaluate says so
     aside = tuple(case for case in questions if case.id not in reported)
-    return Steering(tuple(cases.values()), frozenset(everyday), aside)
+    return Steering(tuple(cases.values()), frozenset(everyday), aside, looked)
 
 
 def _more(suite: Suite, seed: int) -> tuple[Case, ...]:
