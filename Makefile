@@ -27,7 +27,7 @@ demo: $(VENV)/ready
 	@$(BIN)/breakfix demo
 
 test: $(VENV)/ready-dev
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 slow: $(VENV)/ready-dev
 	@$(BIN)/python -m pytest -m slow
