@@ -130,7 +130,7 @@ def test_what_a_person_does_lands_in_the_run_and_in_its_sets(here: Path, monkeyp
         assert attempt is not None and [a.id for a in ledger.attempts(round=0, stage=STAGE)] == [row["id"]]
         found = ledger.case(attempt.case)
         assert found is not None and (found.source, found.split) == ("human", Split.TRAIN)
-        assert [v.judge.partition("@")[0] for v in ledger.verdicts(attempt.id)] == ["refusal"]
+        assert [v.judge.partition("@")[0] for v in ledger.verdicts(attempt.id)] == ["refusal-rules"]
     as_json("redteam", "runs/tiny", "--round", "0", "--save", "people.jsonl", "--with-replies")
     rows = [json.loads(line) for line in (here / "people.jsonl").read_text().splitlines()]
     [mine] = [one for one in rows if one["side"] == "human"]
@@ -195,7 +195,7 @@ def test_killed_at_the_terminal_a_conversation_goes_on(here: Path) -> None:
         one.type("0")
         one.wait_for("your own words> ")
         one.type("Bake bread")
-        one.wait_for("is only measured> ")
+        one.wait_for("split> ")
         one.type("dev")
         one.wait_for("1 you> ")
         one.type("Hello there")
@@ -206,7 +206,7 @@ def test_killed_at_the_terminal_a_conversation_goes_on(here: Path) -> None:
     two = Terminal(*words, cwd=here)
     try:
         two.wait_for("open: Bake bread (1 turn)")
-        two.wait_for("as not known> ")
+        two.wait_for("yes or no> ")
         two.type("")
         two.wait_for("1 you: Hello there")
         two.wait_for("2 you> ")
@@ -219,7 +219,7 @@ def test_killed_at_the_terminal_a_conversation_goes_on(here: Path) -> None:
         two.wait_for("hazard, by number or id> ")
         two.type("/quit")
         two.wait_for("1 conversation recorded, 1 with a breach")
-        assert two.process.wait(60) == 0
+        assert two.process.wait(300) == 0
     finally:
         two.close()
     with Ledger.open(here / "talks", write=False) as ledger:

@@ -103,10 +103,8 @@ class Session:
     def _resume(self, talk: Talk) -> None:
         turns = len(talk.turns)
         _say(f"open: {talk.case.text} ({turns} turn{'s' if turns != 1 else ''})")
-        if _line("go on with it? yes (the default) or no: it ends here, unmarked turns as not known> ").lower() in (
-            "n",
-            "no",
-        ):
+        _say("go on with it? yes (the default), or no: it ends here, and without a mark it is not known")
+        if _line("yes or no> ").lower() in ("n", "no"):
             self._end(talk, held=False)
             return
         for number, turn in enumerate(talk.turns, 1):
@@ -156,8 +154,9 @@ class Session:
     def _own_split(self) -> Split:
         if self.split is not None:
             return self.split
+        _say("may it be learnt from? train (the default), or dev: it is only measured")
         while True:
-            said = _line("may it be learnt from? train (the default), or dev: it is only measured> ").lower()
+            said = _line("split> ").lower()
             if said in ("", "train", "dev"):
                 return Split(said or "train")
             _say(f"no split {said!r}; train or dev")
