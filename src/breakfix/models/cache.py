@@ -1,10 +1,9 @@
 """A KV cache for batched decoding: written in place, rows leave it when they are done.
 
 transformers' DynamicCache concatenates at every step, which copies the whole cache once per token (600 MB a step for
-128 rows of a 135M model). `Slab` allocates once. Prompts are read a part of the rows at a time (`Part`), so that a
-short one is not padded to the longest of all. Layers of full attention are replaced, and those of a sliding window: the
-model's own mask keeps to the window, so that holding all keys changes nothing. Chunked, linear or indexed layers keep
-transformers' own, so every architecture still works.
+128 rows of a 135M model). `Slab` allocates once. Layers of full attention are replaced, and those of a sliding window:
+the model's own mask keeps to the window, so that holding all keys changes nothing. Chunked, linear or indexed layers
+keep transformers' own, so every architecture still works.
 """
 
 from __future__ import annotations
@@ -21,16 +20,16 @@ class Slab(DynamicLayer):
 
     _layer_type = None
 
-    def __init__(self, room: int) -> None:
+    def __init__(self, room: int, rows: int | None = None, filled: int = 0) -> None:
+        """`filled` places of `rows` rows are written a part at a time (`part`), before anything is appended."""
         super().__init__()  # pyright: ignore[reportUnknownMemberType]
-        self.room, self.filled = room, 0
+        self.room, self.rows, self.filled = room, rows, filled
+        self.beside: Any = None  # a `grouped.Beside`, which the keys then bring to attention
 
-    def lazy_initialization(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, rows: int | None = None
-    ) -> None:
+    def lazy_initialization(self, key_states: torch.Tensor, value_states: torch.Tensor) -> None:
         self.dtype, self.device = key_states.dtype, key_states.device
         given, heads, _, dim = key_states.shape
-        rows = rows or given
+        rows = self.rows or given
         self._k = key_states.new_zeros(rows, heads, self.room, dim)
         self._v = value_states.new_zeros(rows, heads, self.room, value_states.shape[-1])
         self.is_initialized = True
@@ -45,20 +44,17 @@ class Slab(DynamicLayer):
         self._v[:, :, self.filled : end] = value_states
         self.filled = end
         self.keys, self.values = self._k[:, :, :end], self._v[:, :, :end]
+        if self.beside is not None:
+            self.keys.beside = self.beside  # pyright: ignore[reportAttributeAccessIssue]
         return self.keys, self.values
 
-    def put(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, all: int, rows: slice, start: int
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Write to some of `all` rows, from place `start` on; these rows' shared prefix and what was written."""
+    def end_with(self, keys: torch.Tensor, values: torch.Tensor, rows: slice) -> None:
+        """The last of the places that are filled, of some rows; what is more than these is left out."""
         if not self.is_initialized:
-            self.lazy_initialization(key_states, value_states, all)
-        end = start + key_states.shape[-2]
-        self._k[rows, :, start:end], self._v[rows, :, start:end] = key_states, value_states
-        if not self.filled:
-            return key_states, value_states
-        before = (self._k[rows, :, : self.filled], self._v[rows, :, : self.filled])
-        return torch.cat([before[0], key_states], dim=-2), torch.cat([before[1], value_states], dim=-2)
+            self.lazy_initialization(keys, values)
+        n = min(keys.shape[2], self.filled)
+        places = slice(self.filled - n, self.filled)
+        self._k[rows, :, places], self._v[rows, :, places] = keys[:, :, -n:], values[:, :, -n:]
 
     def get_seq_length(self) -> int:
         return self.filled
@@ -67,6 +63,12 @@ class Slab(DynamicLayer):
         self._k, self._v = self._k[indices], self._v[indices]
         self.keys, self.values = self._k[:, :, : self.filled], self._v[:, :, : self.filled]
 
+    def move(self, to: torch.Tensor, rows: torch.Tensor, left: int) -> None:
+        """Rows `rows` go to where others have left, `to`; the first `left` are all there are then."""
+        for held in (self._k, self._v):
+            held[to, :, : self.filled] = held[rows, :, : self.filled]
+        self._k, self._v = self._k[:left], self._v[:left]
+
     def batch_repeat_interleave(self, repeats: int) -> None:
         """Spread one row's cache over `repeats` rows (a shared prefix, computed once)."""
         self._k = self._k.repeat_interleave(repeats, dim=0)
@@ -74,51 +76,24 @@ class Slab(DynamicLayer):
         self.keys, self.values = self._k[:, :, : self.filled], self._v[:, :, : self.filled]
 
 
-class Part(DynamicLayer):
-    """Rows `rows` (of `all` rows) of a slab, while their prompts are read: what the model computes is written to the
-    places from `start` on, after the prefix that all rows share."""
-
-    _layer_type = None
-
-    def __init__(self, slab: Slab, all: int, rows: slice, start: int) -> None:
-        super().__init__()  # pyright: ignore[reportUnknownMemberType]
-        self.slab, self.all, self.rows, self.start = slab, all, rows, start
-        self.is_initialized = True
-
-    def update(
-        self, key_states: torch.Tensor, value_states: torch.Tensor, *args: object, **kwargs: object
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        return self.slab.put(key_states, value_states, self.all, self.rows, self.start)
-
-    def get_seq_length(self) -> int:
-        return self.slab.filled
-
-
-def parts(cache: DynamicCache, config: PreTrainedConfig, all: int, rows: slice, start: int) -> DynamicCache:
-    """A view of a plain cache for some of its rows: see `Part`."""
-    view = DynamicCache(config=config)
-    view.layers[:] = [Part(slab, all, rows, start) for slab in cache.layers if isinstance(slab, Slab)]
-    return view
-
-
-def new_cache(config: PreTrainedConfig, room: int) -> DynamicCache:
-    """A cache for at most `room` positions."""
+def new_cache(config: PreTrainedConfig, room: int, rows: int | None = None, filled: int = 0) -> DynamicCache:
+    """A cache for at most `room` positions; `rows` and `filled`: see `Slab`."""
     cache = DynamicCache(config=config)
     chunked = "chunked_attention" in (getattr(config.get_text_config(), "layer_types", None) or ())  # pyright: ignore
     plain = (DynamicLayer,) if chunked else (DynamicLayer, DynamicSlidingWindowLayer)
-    cache.layers = [Slab(room) if type(layer) in plain else layer for layer in cache.layers]
+    cache.layers = [Slab(room, rows, filled) if type(layer) in plain else layer for layer in cache.layers]
     return cache
 
 
 def is_plain(cache: DynamicCache) -> bool:
-    """Whether every layer holds all keys (a prompt may then be read a part of the rows at a time)."""
+    """Whether every layer holds all keys (prompts may then be read a part at a time)."""
     return all(isinstance(layer, Slab) for layer in cache.layers)
 
 
 def window(config: PreTrainedConfig) -> int | None:
     """Over how many positions the layer that looks back least far attends; None where all attend to everything.
 
-    Masks count places in the cache. Padding between a shared prefix and a row's own tokens would count as distance.
+    Masks count places in the cache: padding within a row would count as distance.
     """
     layers = DynamicCache(config=config).layers
     spans = [layer.sliding_window for layer in layers if isinstance(layer, DynamicSlidingWindowLayer)]

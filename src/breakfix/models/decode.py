@@ -1,10 +1,10 @@
 """Batched decoding near the machine's roof, for any transformers causal LM.
 
-What makes it fast on a CPU: prompts sorted by length, and read a few together; the tokens that all prompts share
-(system prompt, template) computed once; one allocation for keys and values (`cache.Slab`); attention by groups
-(`grouped`); logits for the last position only; rows that have ended leave the batch. Each row draws from its own
+What makes it fast on a CPU: prompts sorted by length, and read a few together; what some of them begin with (system
+prompt, template, shots) computed once (`prefixes`); one allocation for keys and values (`cache.Slab`); attention by
+groups (`grouped`); logits for the last position only; rows that have ended leave the batch. Each row draws from its own
 generator, so a sample does not depend on its neighbours.
-Shapes: B rows still decoding, T prompt tokens after the shared prefix, P shared prefix, V vocabulary.
+Shapes: B rows still decoding, T prompt tokens, V vocabulary.
 """
 # pyright: basic
 # (torch's tensors and transformers' caches are half untyped)
@@ -17,10 +17,13 @@ from typing import Any, NamedTuple
 import torch
 
 from ..core import Sampling
-from .cache import is_plain, new_cache, parts, turn, window
+from .cache import is_plain, new_cache, turn, window
+from .grouped import Beside, Groups, sees
+from .prefixes import Store, cuts, distinct, together
+from .reading import READ, Reading, Rows, find_or_read, read
 
-SHARED_MIN = 8  # a shared prefix shorter than this is not worth a pass of its own
-READ = 32  # prompts that are read together: their padding is short, and so is what is held for them
+HELD = 3  # of the tokens whose keys and values may be held, one in so many may be what prompts share
+GROUP = 500  # keys that a group must save every step to be held beside the cache: its attention is a call of its own
 
 
 class Finished(NamedTuple):
@@ -51,74 +54,54 @@ def decode(
     while order and limit is not None and len(prompts[order[0]]) + sampling.max_new_tokens > limit:
         row, *order = order
         yield Finished(row, *_alone(model, prompts[row], sampling, seeds[row], stops))
+    plain = is_plain(new_cache(model.config, 1))
+    shared = dict(zip(order, cuts([prompts[i] for i in order]), strict=True)) if plain else {}
+    store = Store(min(tokens // HELD, distinct(prompts, shared))) if plain else None
+    order = together(prompts, shared) if plain else order
     while order:
-        room = max(1, tokens // (len(prompts[order[0]]) + sampling.max_new_tokens))
+        longest = max(len(prompts[i]) for i in order[:batch])
+        room = max(1, (tokens - (store.most if store else 0)) // (longest + sampling.max_new_tokens))
         rows, order = order[: min(batch, room)], order[min(batch, room) :]
-        chosen = [prompts[i] for i in rows]
-        generators = [torch.Generator().manual_seed(seeds[i]) for i in rows] if sampling.temperature > 0 else []
         with torch.inference_mode():
-            for row, said, stopped in _batch(model, chosen, sampling, generators, stops, pad):
+            past = find_or_read(model, store, prompts, {i: shared[i] for i in rows}, pad) if store else {}
+            rows = sorted(rows, key=lambda i: len(past.get(i, ())) - len(prompts[i]))
+            chosen, known = [prompts[i] for i in rows], [past.get(i, []) for i in rows]
+            state = _Batch(model, chosen, known, store, sampling.max_new_tokens, pad)
+            generators = [torch.Generator().manual_seed(seeds[i]) for i in rows] if sampling.temperature > 0 else []
+            for row, said, stopped in _batch(state, len(rows), sampling, generators, stops):
                 yield Finished(rows[row], said, stopped)
 
 
-def shared_prefix(prompts: Sequence[list[int]]) -> int:
-    """Tokens that all prompts begin with; at least one token of each prompt is left for its own pass."""
-    first, last = min(prompts), max(prompts)
-    limit = min(len(p) for p in prompts) - 1
-    common = 0
-    while common < limit and first[common] == last[common]:
-        common += 1
-    return common
-
-
 class _Batch:
-    """The state of one batch: cache, mask of the filled positions [B, P+T+new], next position of each row [B]."""
+    """The state of one batch: cache, mask of the filled positions [B, T+new], next position of each row [B].
 
-    def __init__(self, model: Any, prompts: list[list[int]], max_new: int, pad: int) -> None:
-        self.model = model
-        device = model.device
-        room = max(len(p) for p in prompts) + max_new
-        self.cache = new_cache(model.config, room)
+    What rows share is held once, beside the cache, where that pays; else a copy for each row, in the cache.
+    """
+
+    def __init__(
+        self, model: Any, prompts: list[list[int]], past: list[list[int]], store: Store | None, max_new: int, pad: int
+    ) -> None:
+        self.model, self.prompts, self.past, self.store, self.pad = model, prompts, past, store, pad
+        self.groups, beside = _beside(model, prompts, past, max_new, store) if store else (None, [])
+        own = [p[len(known) :] for p, known in zip(prompts, past, strict=True)] if self.groups else prompts
+        rows = Rows(own, [[] for _ in own], pad, model.device)
+        self.cache = new_cache(model.config, rows.width + max_new, len(prompts), rows.width if store else 0)
         self.layers: list[Any] = self.cache.layers
-        reach = window(model.config)
-        near = is_plain(self.cache) and (reach is None or room <= reach)
-        shared = shared_prefix(prompts) if near and len(prompts) > 1 else 0
-        shared = shared if shared >= SHARED_MIN else 0
-        if shared:
-            ids = torch.tensor([prompts[0][:shared]], device=device)
-            model(input_ids=ids, past_key_values=self.cache, use_cache=True, logits_to_keep=1)
-            for layer in self.layers:
-                layer.batch_repeat_interleave(len(prompts))
-        rest = [p[shared:] for p in prompts]
-        width = max(len(p) for p in rest)
-        self.ids = torch.tensor([[pad] * (width - len(p)) + p for p in rest], device=device)
-        ones = torch.ones(len(prompts), shared, dtype=torch.long, device=device)
-        real = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in rest], device=device)
-        self.mask = torch.cat([ones, real], dim=1)
-        positions = self.mask.cumsum(dim=1) - 1
-        self.next = positions[:, -1] + 1
-        self.positions = positions[:, shared:].clamp(min=0)
-        self.widths = [len(p) for p in rest]
+        for layer, held in zip(self.layers, beside, strict=False):
+            layer.beside = held
+        self.ids, self.mask, self.positions = rows.ids_BT, rows.mask_BW, rows.positions_BT
+        self.next = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
 
     def read(self) -> torch.Tensor:
         """The prompts: logits [B, V] for the first new token. `READ` rows at a time where the cache allows."""
-        if not is_plain(self.cache) or len(self.widths) <= READ:
+        if self.store is None:
             return self.forward()
-        shared, width, found = self.layers[0].filled, self.ids.shape[1], list[torch.Tensor]()
-        for first in range(0, len(self.widths), READ):
-            rows = slice(first, first + READ)
-            cut = width - max(self.widths[rows])  # padding that none of these rows needs
-            out = self.model(
-                input_ids=self.ids[rows, cut:],
-                attention_mask=torch.cat([self.mask[rows, :shared], self.mask[rows, shared + cut :]], dim=1),
-                position_ids=self.positions[rows, cut:],
-                past_key_values=parts(self.cache, self.model.config, len(self.widths), rows, shared + cut),
-                use_cache=True,
-                logits_to_keep=1,
-            )
-            found.append(out.logits[:, -1].float())
-        for layer in self.layers:
-            layer.filled = shared + width
+        found = list[torch.Tensor]()
+        for first in range(0, len(self.prompts), READ):
+            at = slice(first, first + READ)
+            rows = Rows(self.prompts[at], self.past[at], self.pad, self.model.device)
+            layers = [Reading(i, rows, self.store, slab=slab, at=at) for i, slab in enumerate(self.layers)]
+            found.append(read(self.model, rows, layers))
         return torch.cat(found)
 
     def forward(self) -> torch.Tensor:
@@ -140,25 +123,53 @@ class _Batch:
         self.positions = self.next[:, None]
         self.next = self.next + 1
 
-    def keep(self, rows: torch.Tensor) -> None:
-        """Let all rows but these leave the batch."""
+    def keep(self, order: list[int]) -> None:
+        """The rows that stay, as `_staying` orders them."""
+        rows = torch.tensor(order, device=self.ids.device)
+        to = (rows != torch.arange(len(order), device=rows.device)).nonzero()[:, 0]
         for layer in self.layers:
-            layer.batch_select_indices(rows)
+            if self.store is not None:
+                layer.move(to, rows[to], len(order))
+            else:
+                layer.batch_select_indices(rows)
+        if self.groups is not None:
+            self.groups.keep(order)
         self.ids, self.mask, self.next = self.ids[rows], self.mask[rows], self.next[rows]
         self.positions = self.positions[rows]
 
 
+def _beside(
+    model: Any, prompts: list[list[int]], past: list[list[int]], max_new: int, store: Store
+) -> tuple[Groups | None, list[Beside]]:
+    """Groups of rows with the same past, and that past of each layer, where it pays to hold it once."""
+    members: dict[tuple[int, ...], list[int]] = {}
+    for row, known in enumerate(past):
+        if known:
+            members.setdefault(tuple(known), []).append(row)
+    saved = sum(len(known) * (len(rows) - 1) for known, rows in members.items())
+    reach = window(model.config)
+    near = reach is None or max(map(len, prompts)) + max_new <= reach
+    if not members or saved < GROUP * len(members) or not near or not sees(model):
+        return None, []
+    groups, places = Groups(list(members.values())), [torch.tensor(known) for known in members]
+    return groups, [
+        Beside(groups, *([held[at].transpose(0, 1)[None].contiguous() for at in places] for held in layer))
+        for layer in store.layers()
+    ]
+
+
+def _staying(staying: list[int]) -> list[int]:
+    """Ascending places of the rows that stay, so ordered that the last ones fill the gaps: few are moved."""
+    left = len(staying)
+    there, late = {place for place in staying if place < left}, [place for place in staying if place >= left]
+    return [place if place in there else late.pop() for place in range(left)]
+
+
 def _batch(
-    model: Any,
-    prompts: list[list[int]],
-    sampling: Sampling,
-    generators: list[torch.Generator],
-    stops: set[int],
-    pad: int,
+    state: _Batch, rows: int, sampling: Sampling, generators: list[torch.Generator], stops: set[int]
 ) -> Iterator[tuple[int, list[int], bool]]:
-    state = _Batch(model, prompts, sampling.max_new_tokens, pad)
-    live = list(range(len(prompts)))
-    said: list[list[int]] = [[] for _ in prompts]
+    live = list(range(rows))
+    said: list[list[int]] = [[] for _ in range(rows)]
     for step in range(sampling.max_new_tokens):
         logits = state.forward() if step else state.read()
         tokens = _pick(logits, sampling, [generators[i] for i in live] if generators else [])
@@ -176,9 +187,9 @@ def _batch(
         if not staying:
             return
         if len(staying) < len(live):
-            index = torch.tensor(staying, device=tokens.device)
-            state.keep(index)
-            tokens, live = tokens[index], [live[i] for i in staying]
+            staying = _staying(staying)
+            state.keep(staying)
+            tokens, live = tokens[staying], [live[i] for i in staying]
         state.feed(tokens)
 
 

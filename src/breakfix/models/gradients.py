@@ -21,9 +21,9 @@ import torch
 from ..errors import ModelError
 from . import grouped
 from .cache import is_plain, new_cache, turn, window
-from .decode import SHARED_MIN
 from .hf import HFModel
 from .memory import out_of_memory
+from .prefixes import SHARED_MIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,9 @@
 """Log-likelihood of continuations, in batches. A prompt that several continuations share is computed once.
 
-Each distinct prompt of a batch is prefilled once (left-padded); its cache rows are then repeated, one for each
-continuation, and the continuations run in one pass on top. The first token of a continuation is judged by the
-prefill's last logits. Shapes: B prompts, R rows (continuations) of a batch, T and C padded lengths, V vocabulary.
+Each distinct prompt of a batch is prefilled once (left-padded), what it begins with like others only once for all
+(`prefixes`); its cache rows are then repeated, one for each continuation, and the continuations run in one pass on top.
+The first token of a continuation is judged by the prefill's last logits. Shapes: B prompts, R rows (continuations) of
+a batch, T and C padded lengths, V vocabulary.
 """
 # pyright: basic
 # (torch's tensors and transformers' caches are half untyped)
@@ -15,7 +16,9 @@ from typing import Any
 
 import torch
 
-from .cache import new_cache, turn
+from .cache import is_plain, new_cache, turn
+from .prefixes import Store, cuts, distinct
+from .reading import Reading, Rows, find_or_read, read
 
 Row = tuple[list[int], list[int]]
 
@@ -31,10 +34,24 @@ def score_pairs(model: Any, rows: Sequence[Row], *, pad: int, tokens_a_batch: in
                 scores[i] = _score_alone(model, prompt, text)
             else:
                 by_prompt[tuple(prompt)].append(i)
+        whole = [list(prompt) for prompt in by_prompt]
+        marks = dict(enumerate(cuts(whole)))
+        places = {prompt: place for place, prompt in enumerate(by_prompt)}
+        plain = is_plain(new_cache(model.config, 1))
+        store = Store(min(2 * tokens_a_batch, distinct(whole, marks))) if plain else None
         for prompts in _batches(by_prompt, tokens_a_batch):
+            some = {places[p]: marks[places[p]] for p in prompts}
+            past = find_or_read(model, store, whole, some, pad) if store else {}
             members = [i for p in prompts for i in by_prompt[p]]
             owner = [place for place, p in enumerate(prompts) for _ in by_prompt[p]]
-            sums = _score_batch(model, [list(p) for p in prompts], owner, [rows[i][1] for i in members], pad)
+            sums = _score_batch(
+                model,
+                Rows([whole[i] for i in some], [past.get(i, []) for i in some], pad, model.device),
+                store,
+                owner,
+                [rows[i][1] for i in members],
+                pad,
+            )
             scores.update(zip(members, sums, strict=True))
     return [(scores[i], len(rows[i][1])) for i in range(len(rows))]
 
@@ -61,27 +78,19 @@ def _score_alone(model: Any, prompt: list[int], text: list[int]) -> float:
 
 
 def _score_batch(
-    model: Any, prompts: list[list[int]], owner: list[int], texts: list[list[int]], pad: int
+    model: Any, prompts: Rows, store: Store | None, owner: list[int], texts: list[list[int]], pad: int
 ) -> list[float]:
     device = model.device
-    width, length = max(map(len, prompts)), max(1, max(map(len, texts)))
-    cache = new_cache(model.config, width + length)
+    B, length = len(prompts.ids_BT), max(1, max(map(len, texts)))
+    cache = new_cache(model.config, prompts.width + length, B, prompts.width if store else 0)
     layers: list[Any] = cache.layers
-    ids_BT = torch.tensor([[pad] * (width - len(p)) + p for p in prompts], device=device)
-    mask_BT = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts], device=device)
-    positions_BT = (mask_BT.cumsum(dim=1) - 1).clamp(min=0)
-    out = model(
-        input_ids=ids_BT,
-        attention_mask=mask_BT,
-        position_ids=positions_BT,
-        past_key_values=cache,
-        use_cache=True,
-        logits_to_keep=1,
-    )
+    held = [Reading(i, prompts, store, slab=slab, at=slice(0, B)) for i, slab in enumerate(layers)] if store else layers
+    logits_BV = read(model, prompts, held)
+    mask_BT, positions_BT = prompts.mask_BW, prompts.positions_BT
     index = torch.tensor(owner, device=device)
     ids_RC = torch.tensor([t + [pad] * (length - len(t)) for t in texts], device=device)
     real_RC = torch.tensor([[1] * len(t) + [0] * (length - len(t)) for t in texts], device=device)
-    logits_R1V = out.logits[:, -1:].float()[index]
+    logits_R1V = logits_BV[index, None]
     if length > 1:
         for layer in layers:
             layer.batch_select_indices(index)

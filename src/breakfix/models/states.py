@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from .cache import new_cache, turn, window
-from .decode import SHARED_MIN, shared_prefix
+from .prefixes import SHARED_MIN, shared_prefix
 
 
 def spread(layers: int, most: int) -> list[int]:
