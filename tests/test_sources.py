@@ -540,7 +540,7 @@ def refused(source: Source) -> str:
             "a.csv: its first bytes are those of a gzip file, not of text; say so by its end",
         ),
         ("a.jsonl.gz", b"not packed", "a.jsonl.gz: can't be read (Not a gzipped file"),
-        ("a.jsonl.gz", gzip.compress(b'{"prompt": "Bake"}\n' * 99)[:40], "a.jsonl.gz: can't be read ("),
+        ("a.jsonl.gz", gzip.compress(b'{"prompt": "Bake"}\n' * 99, mtime=0)[:40], "a.jsonl.gz: can't be read ("),
         ("a.jsonl.xz", b"not packed", "a.jsonl.xz: can't be read ("),
         ("a.parquet", b"not at all", "a.parquet: not Parquet ("),
         ("a.parquet", b"", "a.parquet: not Parquet ("),
