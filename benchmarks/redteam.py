@@ -9,7 +9,7 @@ peer is its target alone, with its defaults but for the model's folder, its prec
 process and an environment of its own, loaded and warmed up before its clock starts. garak and PyRIT ask one at a time,
 and are put a sample (`--sample`, evenly out of each half); Inspect batches 32, and is put 64. Their time for all is
 that of the sample times the share, and is marked ≈. New tokens are those of the replies as the tokenizer counts them,
-without the turn end.
+without the turn end. PyRIT's asking again after an empty reply is off, in its favour: such a reply counts as failed.
 
 Where a peer's interpreter is: BREAKFIX_BENCH_GARAK, _PYRIT, _INSPECT (a Python), else a virtual environment below the
 cache folder (`bench/NAME`), which `--setup` makes. A peer that is not there is left out, and said to be.
@@ -209,6 +209,7 @@ def ask_peer(name: str, job: dict[str, Any], threads: int, wholes: dict[str, int
         **{f"XDG_{kind}_HOME": home for kind in ("CONFIG", "DATA", "CACHE")},
         "OMP_NUM_THREADS": str(threads),
         "HF_HUB_OFFLINE": "1",
+        "RETRY_MAX_NUM_ATTEMPTS": "1",  # PyRIT asks again after an empty reply, up to ten times and minutes apart
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     }
     try:
