@@ -345,7 +345,7 @@ def test_a_run_is_mended_once_its_judge_is_back(here: Path, monkeypatch: pytest.
     """`--again` puts to the judge what it failed on, and nothing else; the target is not asked at all."""
     run = here / "runs" / "tiny"
     monkeypatch.setattr(RemoteModel.__init__, "__kwdefaults__", {"rng": None, "unit": 0.01})
-    families = {"seen": ["direct"], "held_out": ["prefix_injection"], "cases": 4, "per_case": 1, "max_new_tokens": 8}
+    families = {"seen": ["direct"], "held_out": ["role_play"], "cases": 4, "per_case": 1, "max_new_tokens": 8}
     with Endpoint(refuses, dies_after=3) as server, Endpoint(lambda body: "I can't help with that.") as target:
         path = tiny.write_config(
             here,
