@@ -1,4 +1,4 @@
-"""Commands that look at a run: status, report, trace; and the one that upgrades its ledger."""
+"""Commands that look at a run: status, report, trace, verify; and the one that upgrades its ledger."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from breakfix.cli import output, places
 from breakfix.cli.commands import Arguments
+from breakfix.errors import RunBusy
 
 if TYPE_CHECKING:
     from breakfix.ledger import StageRow
+
+TAMPERED = 10  # the exit code of `breakfix verify` where something does not hold
 
 
 def status(arguments: Arguments) -> int:
@@ -101,6 +104,34 @@ def trace(arguments: Arguments) -> int:
     else:
         print("\n".join(tree(node)))
     return 0
+
+
+def verify(arguments: Arguments) -> int:
+    """breakfix verify"""
+    from breakfix.ledger import Ledger
+    from breakfix.verify import verify
+
+    run = places.find(arguments.run).resolve()
+    pid = holder(run)
+    if pid is not None:
+        raise RunBusy(f"{run}: in use by process {pid}, which adds to it; verify it when that has ended")
+    with Ledger.open(run, write=False) as ledger:
+        found = verify(ledger, run)
+    if arguments.json:
+        output.as_json(found)
+        return 0 if found["ok"] else TAMPERED
+    for one in found["found"]:
+        print(output.line(f"{one['what']} {one['name']}: {one['problem']}"))
+    for name in found["not_here"]:
+        output.note(f"{name}: not here any more; its weights can't be checked")
+    n = found["looked_at"]
+    if n["unchained"]:
+        output.note(f"{n['unchained']} rows are older than the chain, which began when the ledger was upgraded: "
+                    "of these only texts that have a digest of their own are checked")  # fmt: skip
+    told = f"{len(found['found'])} not as written" if found["found"] else "all as written"
+    print(f"{output.line(str(run))}: {told}; {n['rows']} rows in {n['links']} links, {n['blobs']} blobs, "
+          f"{n['checkpoints']} checkpoints; the chain ends with {n['head']}")  # fmt: skip
+    return 0 if found["ok"] else TAMPERED
 
 
 def tree(node: dict[str, Any]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from breakfix.cli import output, places
 from breakfix.cli.commands import AGAIN, Arguments, UsageError
+from breakfix.cli.gate import CODES
 from breakfix.cli.progress import watching
 from breakfix.errors import LedgerError, UserError
 
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from breakfix.config import Config
     from breakfix.cycle import Cycle
     from breakfix.ledger import Ledger
-
-CODES = {"PASS": 0, "FAIL": 10, "STALLED": 11}
 
 
 def run(arguments: Arguments) -> int:

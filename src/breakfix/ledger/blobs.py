@@ -44,6 +44,10 @@ class Blobs:
             raise LedgerError(f"{place}: the file is missing; copy the run's blobs folder again, or re-run its stage")
         return place
 
+    def all(self) -> list[Path]:
+        """Every blob, whatever is in it."""
+        return sorted(p for p in self._root.glob("??/*") if p.is_file())
+
     def sweep(self) -> None:
         """Remove what killed writers left. Only for the holder of the run's lock."""
         for left in (self._root / "tmp").glob("*"):

@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Engine, Row, Select, Table, func, select
@@ -24,6 +25,7 @@ from sqlalchemy.exc import DBAPIError
 from breakfix.core import digest
 from breakfix.errors import LedgerError
 from breakfix.ledger import dialect, tables
+from breakfix.ledger.chain import Added
 from breakfix.ledger.lock import Lock
 from breakfix.ledger.room import room
 
@@ -82,6 +84,9 @@ class Database:
         self._write = write
         self._runs: list[int] = []  # stages.seq of the stages being made, innermost last
         self._written: dict[int, Counter[str]] = {}  # by run: how often each row was written since it was begun
+        self._turn = RLock()  # the chain has one end: threads that write wait for each other
+        self._added = Added()
+        self._chained: str | None = None  # the digest of the chain's last link, once it is known
 
     @property
     def run(self) -> int:
@@ -94,10 +99,16 @@ class Database:
 
     @contextmanager
     def writing(self) -> Generator[Connection]:
-        """One transaction: all of it is durable at the end, or none of it is there."""
+        """One transaction: all of it is durable at the end, or none of it is there. Its rows are one link of the
+        chain."""
         self.require_write()
-        with plain_errors(self.folder), self.engine.begin() as connection:
-            yield connection
+        with self._turn:
+            self._added, chained = Added(), self._chained
+            with plain_errors(self.folder), self.engine.begin() as connection:
+                yield connection
+                if self._added:
+                    chained = self._added.link(connection, chained)
+            self._chained = chained
 
     @contextmanager
     def reading(self) -> Generator[Connection]:
@@ -107,7 +118,9 @@ class Database:
     def add(self, connection: Connection, table: Table, rows: Sequence[Record]) -> None:
         """Add the rows that are not there yet."""
         if rows:
-            connection.execute(dialect.insert_new(self.engine.dialect.name, table), rows)
+            insert = dialect.insert_new(self.engine.dialect.name, table)
+            n = connection.execute(insert, rows, execution_options={"preserve_rowcount": True}).rowcount
+            self._added.note(connection, table, rows, n)
 
     def add_keyed(self, connection: Connection, table: Table, rows: Sequence[Record], within: Sequence[Any]) -> None:
         """Add rows with a `key`: digest of `within` and the row, and the how-manieth time this run writes it."""

@@ -76,6 +76,11 @@ def insert_new(name: str, table: Table) -> Insert:
     return _dialect(name).insert(table).on_conflict_do_nothing()
 
 
+def insert_link(name: str) -> str:
+    """The INSERT of a row of `chain` (body, digest) in the driver's own words: every transaction runs it."""
+    return f"INSERT INTO chain (body, digest) VALUES ({'?, ?' if name == 'sqlite' else '%s, %s'})"
+
+
 def _dialect(name: str) -> Any:
     known = {"sqlite": sqlite, "postgresql": postgresql}
     if name not in known:

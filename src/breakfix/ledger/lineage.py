@@ -1,7 +1,9 @@
 """Lineage: from a training row back to the vulnerability, attempt and case that caused it, and on to its training.
 
     case ◀─ attempt ◀─ vulnerability ◀─ example ◀─ "round N train" ◀─ what that round did next (evaluate, redteam ...)
-              └─▶ model
+              └─▶ model            └─◀ "round N gate"
+
+How models, data sets, stages and gates of rounds hang together: rounds.py.
 
 A node is {id, kind, summary, parents, children}, plain JSON. A summary has ids, labels and counts, never what was said.
 Parents of parents and children of children are followed; a node that occurs again has `repeated: true` and ends there.
@@ -17,11 +19,11 @@ from sqlalchemy import select
 
 from breakfix.errors import LedgerError
 from breakfix.ledger import tables
-from breakfix.ledger.database import Database
+from breakfix.ledger.rounds import Ref, Rounds, place
 
-Ref = tuple[str, str]  # (kind, id)
 Node = dict[str, Any]
 Direction = Literal["parents", "children"]
+_ROUNDS = ("stage", "data", "model", "gate")
 
 _SUMMARY = {  # the fields that are shown as they are: none of them holds text that a model or a source wrote
     "case": ("source", "split", "expect", "hazard", "language", "persona", "family", "licence", "twin"),
@@ -37,15 +39,20 @@ _BODIES = {
 }
 
 
-class Lineage(Database):
+class Lineage(Rounds):
     """The part of the ledger that says what came from what."""
 
     def lineage(self, id: str) -> Node:
-        """The tree around `id`. LedgerError if the ledger has no such example, attempt, case or vulnerability."""
+        """The tree around `id`: of an example, attempt, case, vulnerability or model, or "round 1 gate", "round 1 sft",
+        "round 1 train". LedgerError if the ledger has none such."""
+        self._measured = None
         ref = self._find(id)
+        if ref[0] == "unknown" and (named := self.named(id)) is not None:
+            ref = named
         if ref[0] == "unknown":
-            what = f"{id}: no example, attempt, case or vulnerability in {self.folder} has this id"
-            raise LedgerError(f"{what}; `breakfix report` names the vulnerabilities, and their trace all else")
+            what = f"{id}: no example, attempt, case, vulnerability or model in {self.folder} has this id"
+            hint = "`breakfix report` names the vulnerabilities, and their trace all else; 'round 1 gate' is a decision"
+            raise LedgerError(f"{what}; {hint}")
         up, down = self._walk(ref, "parents", set()), self._walk(ref, "children", set())
         return {**up, "children": down["children"]}
 
@@ -69,6 +76,8 @@ class Lineage(Database):
 
     def _parents(self, ref: Ref) -> list[Ref]:
         kind, id = ref
+        if kind in _ROUNDS:
+            return self.round_parents(ref)
         body = self._body(kind, id) if kind in _BODIES else None
         if body is None:
             return []
@@ -85,13 +94,14 @@ class Lineage(Database):
 
     def _children(self, ref: Ref) -> list[Ref]:
         kind, id = ref
-        if kind == "stage":
-            return self._after(id)
+        if kind in _ROUNDS:
+            return self.round_children(ref) + (self._after(id) if kind == "stage" else [])
         links = tables.links.c
         rows = self.pages(select(links.seq, links.kind, links.child).where(links.parent == id), links.seq)
         found = [(row.kind, row.child) for row in rows]
         extra: dict[str, Callable[[str], list[Ref]]] = {"case": self._attempts_of, "example": self._trainings_of}
-        return (extra[kind](id) if kind in extra else []) + found
+        more = self.round_children(ref) if kind == "vulnerability" else []
+        return (extra[kind](id) if kind in extra else []) + found + more
 
     def _attempts_of(self, case: str) -> list[Ref]:
         c = tables.attempts.c
@@ -110,7 +120,7 @@ class Lineage(Database):
 
     def _after(self, stage: str) -> list[Ref]:
         """The stages of its round that began after it had ended: what judged the weights it made. Only for training."""
-        round, name = _stage(stage)
+        round, name = place(stage)
         starts, ends, stages = tables.stage_starts.c, tables.stage_ends.c, tables.stages.c
         mine = select(ends.at).join_from(tables.stage_ends, tables.stages)
         ended = self.first(mine.where(stages.round == round, stages.name == name).order_by(ends.at.desc()))
@@ -123,8 +133,8 @@ class Lineage(Database):
 
     def _summary(self, ref: Ref) -> Node:
         kind, id = ref
-        if kind == "stage":
-            return self._stage_summary(id)
+        if kind in _ROUNDS:
+            return self._stage_summary(id) if kind == "stage" else self.round_summary(ref)
         body = self._body(kind, id) if kind in _BODIES else None
         if body is None:
             return {}
@@ -132,7 +142,7 @@ class Lineage(Database):
         return summary | _COUNTS.get(kind, _nothing)(body)
 
     def _stage_summary(self, id: str) -> Node:
-        round, name = _stage(id)
+        round, name = place(id)
         stages, ends = tables.stages, tables.stage_ends
         query = select(stages.c.digest, ends.c.seconds).select_from(stages.outerjoin(ends))
         where = (stages.c.round == round, stages.c.name == name)
@@ -140,12 +150,6 @@ class Lineage(Database):
         if row is None:
             return {}
         return {"inputs": row.digest, "finished": row.seconds is not None, "seconds": row.seconds}
-
-
-def _stage(id: str) -> tuple[int, str]:
-    """'round 3 train' → (3, 'train')"""
-    _, round, name = id.split(" ", 2)
-    return int(round), name
 
 
 def _nothing(body: Node) -> Node:

@@ -15,8 +15,9 @@ from breakfix.errors import LedgerError
 from breakfix.ledger.database import opened
 
 # every version there has been, oldest first: the ids of the files in migrations/versions
-VERSIONS = ("0001", "0002")
+VERSIONS = ("0001", "0002", "0003")
 HEAD = VERSIONS[-1]
+READABLE = ("0002", HEAD)  # 0003 added the chain, which only writers and `breakfix verify` need
 
 
 def version(connection: Connection) -> str | None:
@@ -26,11 +27,11 @@ def version(connection: Connection) -> str | None:
     return connection.execute(select(column("version_num", String)).select_from(table("alembic_version"))).scalar()
 
 
-def require_head(engine: Engine, run: Path) -> None:
-    """LedgerError unless the ledger has this program's version."""
+def require_head(engine: Engine, run: Path, *, write: bool = True) -> None:
+    """LedgerError unless the ledger has this program's version, or one that it can read and is only to read."""
     with engine.connect() as connection:
         found = version(connection)
-    if found == HEAD:
+    if found == HEAD or (not write and found in READABLE):
         return
     if found is None:
         raise LedgerError(f"{run}: its ledger is empty (the run was stopped before it began); start the run again")

@@ -12,6 +12,7 @@ from typing import Any, Self
 from breakfix.ledger import schema
 from breakfix.ledger.attempts import Attempts
 from breakfix.ledger.blobs import Blobs
+from breakfix.ledger.check import Check
 from breakfix.ledger.data import Data
 from breakfix.ledger.database import opened
 from breakfix.ledger.lineage import Lineage
@@ -19,7 +20,7 @@ from breakfix.ledger.notes import Notes
 from breakfix.ledger.stages import Stages
 
 
-class Ledger(Stages, Attempts, Data, Notes, Lineage):
+class Ledger(Stages, Attempts, Data, Notes, Lineage, Check):
     """The append-only record of a run. `with Ledger.open(run, create=True) as ledger: ...`
 
     One process writes (the lock), any number read meanwhile. What an `add_...` returned for is on disk.
@@ -53,7 +54,7 @@ class Ledger(Stages, Attempts, Data, Notes, Lineage):
             engine = stack.enter_context(opened(run, url, write=write, create=create))
             if create:
                 schema.create_if_empty(engine)
-            schema.require_head(engine, run)
+            schema.require_head(engine, run, write=write)
             ledger = cls(engine, run, write=write, clock=clock)
             ledger._blobs = Blobs(run / "blobs")
             if write:

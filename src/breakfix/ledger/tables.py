@@ -194,3 +194,6 @@ looks = Table(
     _at(),
     UniqueConstraint("suite", "round", "model", name="uq_looks"),
 )
+
+# the hash chain over all rows above: see chain.py
+chain = Table("chain", metadata, _seq(), _text("body"), _hash("digest"))
