@@ -309,6 +309,7 @@ def test_all_probes_of_a_model_that_refuses_and_what_is_done_is_read_back(tmp_pa
     assert rows["gcg"]["loss"]["after"] <= rows["gcg"]["loss"]["before"]
     assert rows["gcg"]["control"]["n"] + rows["gcg"]["control"]["unscored"] == 8
     assert rows["ablation"]["layer"] == 1
+    assert (rows["ablation"]["undone"] is None) == (rows["ablation"]["kl"] > 0.1)  # broken is not undone
     assert rows["finetune"]["rows"] == 50
     after = rows["finetune"]["after"]
     assert after["value"] is None or after["value"] < before["value"]

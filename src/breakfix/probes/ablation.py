@@ -27,12 +27,11 @@ from breakfix.evaluate.rates import FULL, NONE, PARTIAL
 from breakfix.models.hf import HFModel, load_pretrained
 from breakfix.models.quiet import no_bars
 from breakfix.models.states import last_states, spread
-from breakfix.probes.base import Unprobed
+from breakfix.probes.base import MOST_KL, Unprobed
 from breakfix.train import presets
 
 LEARNT, ASIDE = 128, 16  # requests of each kind whose states are averaged, and that layers are chosen by
 LAYERS, UPPER = 6, 0.8  # how many layers are tried at most, of the lower four fifths
-MOST_KL = 0.1
 TOKENS = 32  # of a reply to a request that is set aside
 WRITERS = ("o_proj", "down_proj")
 NORMED = ("post_feedforward_layernorm", "post_feedforward_layernorm_1")  # of layers that norm what they write

@@ -27,7 +27,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         share(row["after"]),
         _points(row["change"]),
         f"{row['p']:.2g}",
-        "yes" if row["undone"] else "no",
+        "?" if row["undone"] is None else "yes" if row["undone"] else "no",
         _time(row["seconds"]),
         what,
     )
