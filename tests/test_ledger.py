@@ -379,6 +379,44 @@ def test_trace(ledger: Ledger) -> None:
         ledger.trace("nope")
 
 
+def test_trace_of_what_a_round_has_as_a_whole(ledger: Ledger) -> None:
+    """From a checkpoint, a gate decision and a data set, both ways."""
+
+    def gate(decision: str) -> dict[str, Any]:
+        reasons = [{"name": "v1 is open", "ok": decision == "PASS"}]
+        return {"vulnerabilities": ["v1"], "gate": {"decision": decision, "reasons": reasons}}
+
+    for round, model in enumerate(("tiny@0", "tiny@1")):
+        if round:
+            ledger.stage(1, "curate", {}, lambda: ledger.add_examples([EXAMPLE], round=1, dataset="sft") or {})
+            ledger.stage(1, "train", {}, lambda: {"started_from": "tiny@0"})
+        mine = replace(ATTEMPT, id=f"a{round + 1}", model=model)
+        ledger.stage(
+            round, "evaluate", {}, lambda a=mine, r=round: ledger.add_attempt(a, round=r, stage="evaluate") or {}
+        )
+        ledger.add_vulnerabilities([VULNERABILITY], round=round)
+        ledger.stage(round, "identify", {}, lambda r=round: gate("PASS" if r else "FAIL"))
+
+    def found(node: dict[str, Any], direction: str) -> set[str]:
+        return {child["id"] for child in node[direction]}.union(*(found(child, direction) for child in node[direction]))
+
+    checkpoint = ledger.trace("tiny@1")
+    assert checkpoint["kind"] == "model" and checkpoint["summary"] == {"rounds": "1"}
+    up = {"round 1 train", "round 1 sft", "v1", "a1", "tiny@0", "round 1 curate", "round 0 gate", "round 0 evaluate"}
+    assert up <= found(checkpoint, "parents")
+    assert found(checkpoint, "children") == {"round 1 evaluate", "round 1 gate"}
+    decision = ledger.trace("round 0 gate")
+    assert decision["summary"] == {"decision": "FAIL", "conditions": 1, "failed": 1}
+    assert found(decision, "parents") >= {"v1", "a1", "tiny@0"}
+    assert found(decision, "children") >= {"round 1 curate", "round 1 sft", "round 1 train", "tiny@1", "round 1 gate"}
+    assert ledger.trace("round 1 sft")["summary"] == {"rows": 1}
+    assert {"round 0 gate", "round 1 gate", EXAMPLE.id, "tiny@1"} <= found(ledger.trace("v1"), "children")
+    assert "tiny@1" in found(ledger.trace(EXAMPLE.id), "children")
+    for none in ("round 7 gate", "round 1 nothing", "round x gate"):
+        with pytest.raises(LedgerError, match=f"{none}: no example"):
+            ledger.trace(none)
+
+
 def shape(node: dict[str, Any], direction: str) -> tuple[str, list[Any]]:
     return node["id"], [shape(child, direction) for child in node[direction]]
 
