@@ -42,10 +42,8 @@ def digester(table: Table) -> Digester:
         if floats:  # an integer comes back as a float
             rows = [{**row, **{key: float(row[key]) for key in floats}} for row in rows]
         if has_body:
-            texts = (f"{name}{get(row)!a}\n{row['body']}" for row in rows)
-        else:
-            texts = (f"{name}{get(row)!a}" for row in rows)
-        return [sha256(text.encode()).hexdigest()[:SIZE] for text in texts]
+            return [sha256(f"{name}{get(row)!a}\n{row['body']}".encode()).hexdigest()[:SIZE] for row in rows]
+        return [sha256(f"{name}{get(row)!a}".encode()).hexdigest()[:SIZE] for row in rows]
 
     return of
 

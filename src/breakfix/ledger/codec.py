@@ -15,6 +15,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from functools import cache
+from operator import attrgetter
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -32,14 +33,24 @@ def decode(kind: type[T], text: str) -> T:
 
 
 def _plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: getattr(value, name) for name in _names(type(value))}
+    if (fields := _fields(value.__class__)) is not None:
+        names, get = fields
+        return dict(zip(names, get(value), strict=True))
     if isinstance(value, Mapping):
         return dict(cast("Mapping[Any, Any]", value))
     raise TypeError(f"not JSON-able: {type(value).__name__}")
 
 
-_ENCODER = json.JSONEncoder(default=_plain, separators=(",", ":"))
+_ENCODER = json.JSONEncoder(default=_plain, separators=(",", ":"), check_circular=False)  # frozen: no circles
+
+
+@cache
+def _fields(kind: type) -> tuple[tuple[str, ...], Callable[[Any], tuple[Any, ...]]] | None:
+    """(names, how to read all of them at once) of a dataclass; None for any other class."""
+    if not dataclasses.is_dataclass(kind):
+        return None
+    names = _names(kind)
+    return names, attrgetter(*names) if len(names) > 1 else lambda value: tuple(getattr(value, x) for x in names)
 
 
 @cache

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -71,6 +72,7 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN")
 
 
+@cache
 def insert_new(name: str, table: Table) -> Insert:
     """INSERT that leaves a row out if a unique one like it is there. `name` is the dialect's."""
     return _dialect(name).insert(table).on_conflict_do_nothing()
