@@ -40,7 +40,7 @@ def _checkpoints(ledger: Ledger, run: Path) -> Iterator[tuple[Path, str]]:
         current = (ledger.finished(row.round, "train") or {}).get("model") == row.record["model"]
         measured = next(ledger.attempts(round=row.round, stage="evaluate"), None)
         if current and candidate not in (None, row.record["model"]) and measured is not None:
-            yield _inside(run, candidate), measured.model
+            yield _inside(run, candidate), measured.model.partition(":")[0]  # without its precision
 
 
 def _inside(run: Path, folder: str) -> Path:

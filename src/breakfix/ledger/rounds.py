@@ -30,7 +30,8 @@ class Rounds(Database):
     def named(self, id: str) -> Ref | None:
         """The node that is called so: "round 1 gate", "round 1 sft", "round 1 train", or a model's id."""
         if (found := _NAMED.fullmatch(id)) is None:
-            return ("model", id) if id in self._models().values() else None
+            model = self._as_measured(id)
+            return ("model", model) if model in self._models().values() else None
         round, name = int(found[1]), found[2]
         if name == "gate":
             return ("gate", id) if self._gate(round) else None
@@ -52,7 +53,8 @@ class Rounds(Database):
         if name == "curate":
             return self._gate_refs(round - 1)
         if name == "train":
-            began = (self._record(round, "train") or {}).get("started_from") or self._models().get(round - 1)
+            began = (self._record(round, "train") or {}).get("started_from")
+            began = self._models().get(round - 1) if began is None else self._as_measured(began)
             return [*self._data_refs(round), *([("model", began)] if began else [])]
         return self._model_refs(round) if name in MEASURING else []
 
@@ -138,6 +140,11 @@ class Rounds(Database):
         self._measured = found
         return found
 
+    def _as_measured(self, weights: str) -> str:
+        """llama@0123 → llama@0123:bfloat16, where a round measured that: attempts say the precision, too."""
+        found = (model for model in self._models().values() if weights in (model, model.partition(":")[0]))
+        return next(found, weights)
+
     def _model_refs(self, round: int) -> list[Ref]:
         model = self._models().get(round)
         return [] if model is None else [("model", model)]
@@ -147,7 +154,7 @@ class Rounds(Database):
         found: list[Ref] = []
         for round in sorted({round for round, name in self._stages() if name == "train"}):
             began = (self._record(round, "train") or {}).get("started_from")
-            if began == model or (began is None and round - 1 in measured):
+            if (began is not None and self._as_measured(began) == model) or (began is None and round - 1 in measured):
                 found.append(("stage", f"round {round} train"))
         return found
 
