@@ -383,9 +383,9 @@ def relabel(run: Path, version: str) -> None:
     [
         (
             "0001",
-            "its ledger has version 0001, this breakfix works with 0002; bring it up with: breakfix ledger up",
+            "its ledger has version 0001, this breakfix works with 0003; bring it up with: breakfix ledger up",
         ),
-        ("9999", "its ledger has version 9999, newer than the 0002 that this breakfix knows; update breakfix"),
+        ("9999", "its ledger has version 9999, newer than the 0003 that this breakfix knows; update breakfix"),
     ],
 )
 def test_a_ledger_of_another_version(here: Path, version: str, said: str) -> None:

@@ -32,7 +32,11 @@ from conftest import SAYS, Demo, breakfix, call, environment
 
 WITH_JSON = [name for name, command in COMMANDS.items() if any("--json" in a.names for a in command.arguments)]
 HEAVY = ("torch", "transformers", "trl", "peft", "datasets", "pydantic", "yaml", "numpy", "sqlalchemy", "rich")
-CODES = {"run": 10}  # the gate fails; everything else succeeds
+
+
+def code_of(name: str, demo: Demo) -> int:
+    """Of a command's example: the gate fails, everything else succeeds."""
+    return {"run": 10, "gate": CODES_OF_DECISIONS[demo.decision]}.get(name, 0)
 
 
 @pytest.fixture
@@ -66,7 +70,7 @@ def strict(text: str) -> Any:
 def test_help_lists_every_command_and_how_to_begin() -> None:
     out = ok("--help")
     for name, command in COMMANDS.items():
-        assert re.search(rf"(?m)^    {name} +{re.escape(command.help[:40])}", out), name
+        assert re.search(rf"(?m)^    {name}\s+{re.escape(command.help[:40])}", out), name
     assert out.endswith("Example:  breakfix demo\n")
     assert ok() == out  # `breakfix` alone is a question, too
 
@@ -113,8 +117,8 @@ def test_all_that_help_imports_is_small() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if name not in ("demo", "init", "chat")])
-def test_the_example_runs(here: Path, name: str) -> None:
-    assert ok(*shlex.split(COMMANDS[name].example)[1:], code=CODES.get(name, 0)).strip()
+def test_the_example_runs(here: Path, demo: Demo, name: str) -> None:
+    assert ok(*shlex.split(COMMANDS[name].example)[1:], code=code_of(name, demo)).strip()
 
 
 def test_the_example_of_demo_ran(demo: Demo) -> None:
@@ -148,8 +152,8 @@ def test_the_demo_on_its_real_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in WITH_JSON if name != "demo"])
-def test_where_stdout_carries_json_it_is_pure(here: Path, name: str) -> None:
-    out = ok(*shlex.split(COMMANDS[name].example)[1:], "--json", code=CODES.get(name, 0))
+def test_where_stdout_carries_json_it_is_pure(here: Path, demo: Demo, name: str) -> None:
+    out = ok(*shlex.split(COMMANDS[name].example)[1:], "--json", code=code_of(name, demo))
     assert out.isascii()
     assert strict(out)
 
@@ -229,7 +233,7 @@ def test_a_stage_says_what_it_made(here: Path) -> None:
         ("status runs/nix", "runs/nix: not a run folder (there is no ledger.db in it);"),
         ("report runs/demo --redaction half", "'half': no such level of redaction; expected one of public, team, full"),
         ("report runs/demo --html no/where/a.html", "no/where/a.html: can't be written (No such file or directory)"),
-        ("trace V99 runs/demo", "V99: no example, attempt, case or vulnerability in runs/demo has this id;"),
+        ("trace V99 runs/demo", "V99: no example, attempt, case, vulnerability or model in runs/demo has this id;"),
         ("chat runs/demo", "runs/demo: a run, which has several models; say which round, such as runs/demo:1"),
         ("chat runs/demo:7", "runs/demo: round 7 has no trained model; `breakfix status runs/demo` shows"),
         ("chat runs/nix:1", "runs/nix: not a run's folder"),
@@ -386,7 +390,7 @@ def test_a_training_row_is_traced_to_where_it_came_from_and_to_its_training(here
 
 
 def test_the_ledgers_version_is_as_it_should_be(here: Path) -> None:
-    assert ok("ledger", "upgrade", "runs/demo") == "runs/demo: version 0002, as it should be\n"
+    assert ok("ledger", "upgrade", "runs/demo") == "runs/demo: version 0003, as it should be\n"
 
 
 # ---- chat -------------------------------------------------------------------------------------------------------

@@ -149,7 +149,9 @@ def test_one_byte_of_a_blob(run: Path, capsys: pytest.CaptureFixture[str]) -> No
     blob.chmod(0o644)
     blob.write_bytes(b"b" + blob.read_bytes()[1:])
     told = found(run, capsys)
-    assert list(told) == [f"blobs/{blob.parent.name}/{blob.name}"] and "changed: its digest is" in [*told.values()][0]
+    assert list(told) == [f"blobs/{blob.parent.name}/{blob.name}"] and "changed: its digest is" in next(
+        iter(told.values())
+    )
     assert main(["verify", str(run)]) == 10 and blob.name in capsys.readouterr().out
 
 
@@ -168,7 +170,7 @@ def test_weights_that_are_not_those_that_were_trained(tmp_path: Path, capsys: py
     (moved / "round-1" / "abcdef01" / "model" / "model.safetensors").write_bytes(b"others")
     shutil.rmtree(run)
     told = found(moved, capsys)
-    assert list(told) == ["round-1/abcdef01/model"] and [*told.values()][0].startswith("changed: llama@")
+    assert list(told) == ["round-1/abcdef01/model"] and next(iter(told.values())).startswith("changed: llama@")
     shutil.rmtree(moved / "round-1")
     assert main(["verify", str(moved)]) == 0 and "not here any more" in capsys.readouterr().err
 

@@ -29,11 +29,11 @@ DRAWS = 2000
 def references(
     ledger: Ledger, cases: Sequence[Case], asked: Mapping[str, Attempt], *, round: int
 ) -> dict[str, Attempt]:
-    """Attempt id → the untouched model's answer to each case that has one: of this round (`asked`, by case id) in
-    round 0, else of round 0 in the ledger."""
-    wanted = {case.id for case in cases}
+    """Attempt id → the untouched model's answer to each case that has one, in the order of the cases: of this round
+    (`asked`, by case id) in round 0, else of round 0 in the ledger."""
     attempts = asked.values() if round == 0 else ledger.attempts(round=0, stage=STAGE)
-    return {a.id: a for a in attempts if a.case in wanted and a.attack == AsIs.name and a.error is None}
+    of = {a.case: a for a in attempts if a.attack == AsIs.name and a.error is None}
+    return {of[case.id].id: of[case.id] for case in cases if case.id in of}
 
 
 def run(

@@ -66,8 +66,8 @@ def run(config: Config, ledger: Ledger, *, round: int) -> dict[str, Any]:
 
 
 def _attempts(ledger: Ledger, round: int) -> list[Attempt]:
-    """Of both stages, and what people did to the same model."""
-    found = {a.id: a for stage in STAGES for a in ledger.attempts(round=round, stage=stage)}
+    """Of both stages, and what people did to the same model; in an order that no interruption changes."""
+    found = {a.id: a for stage in STAGES for a in sorted(ledger.attempts(round=round, stage=stage), key=lambda a: a.id)}
     models = {a.model for a in found.values()}
     return [*found.values(), *(a for a in ledger.attempts(round=round, stage=PEOPLE) if a.model in models)]
 
