@@ -81,7 +81,7 @@ class Check(Database):
         digests: list[str] = []
         old = 0
         for row in self.pages(select(key.label("at_key"), *chain.columns(table)), key):
-            values = row._asdict()
+            values = row._asdict()  # pyright: ignore[reportPrivateUsage]  # public, by SQLAlchemy's manual
             name = _name(table, row.at_key, values)
             if table.name in _CONTENT and digest(values["body"]) != values["digest"]:
                 found.append(_finding(name, "changed: its text is not what its digest says"))
