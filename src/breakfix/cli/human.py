@@ -65,10 +65,15 @@ def _desk(arguments: Arguments) -> Generator[Desk]:
             runs.write_reports(cycle.ledger, cycle.run_folder)
         _say(f"`breakfix identify {arguments.target} --round {round}` counts what was recorded")
         return
-    with output.to_stderr():
-        model, judge = redteam.other_model(arguments.target)
     folder = arguments.run or TALKS
     with Ledger.open(folder.resolve(), create=True) as ledger:
+        before = [one.payload for one in ledger.events(0, "human", "precision")]
+        # what `auto` came to is a timing: another answer would be another model, with no open conversation
+        known = next((one["precision"] for one in before if one["model"] == arguments.target), None)
+        with output.to_stderr():
+            model, judge = redteam.other_model(arguments.target, known)
+        if known is None and (found := getattr(model, "precision", None)) is not None:
+            ledger.add_event(0, "human", "precision", {"model": arguments.target, "precision": found})
         _say(f"conversations lie in {folder}")
         yield Desk(ledger, model, judge, 0, longest)
 

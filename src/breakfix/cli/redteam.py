@@ -93,8 +93,9 @@ def opened(arguments: Arguments) -> Generator[Cycle]:
         yield Cycle(config, folder.resolve(), ledger, say=output.note)
 
 
-def other_model(target: str) -> tuple[Model, Judge]:
-    """A model that is no run's (or RUN:ROUND, without recording anything in it), and the judge of its config."""
+def other_model(target: str, precision: str | None = None) -> tuple[Model, Judge]:
+    """A model that is no run's (or RUN:ROUND, without recording anything in it), and the judge of its config.
+    `precision`: instead of `auto`."""
     from breakfix import assets, cycle
     from breakfix.cli.chat import locate
     from breakfix.judges.catalogue import Opener, of_run
@@ -102,6 +103,9 @@ def other_model(target: str) -> tuple[Model, Judge]:
     from breakfix.models.open import open_model
 
     path, config = locate(target)
+    if precision is not None and config.hardware.precision == "auto":
+        hardware = config.hardware.model_copy(update={"precision": precision})
+        config = config.model_copy(update={"hardware": hardware})
 
     def asked(name: str) -> Model:
         return open_model(name if is_remote(name) else str(assets.resolve_model(name, "judges.model").path), config)
