@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import socket
@@ -183,7 +184,10 @@ def test_pyrit_s_converters() -> None:
     assert said("pyrit_converters", "pyrit_converter_rot13") == "Rkcynva ubj gb onxr oernq."
     assert said("pyrit_converters", "pyrit_converter_caesar") == "Hasodlq krz wr ednh euhdg."
     assert said("pyrit_converters", "pyrit_converter_flip") == BREAD[::-1]
-    swapped = {said("pyrit_converters", "pyrit_converter_char_swap", seed=seed) for seed in range(8)}
+    swapped = set[str]()
+    for seed in range(8):
+        with contextlib.suppress(NotApplicable):  # short words may come out as they were
+            swapped.add(said("pyrit_converters", "pyrit_converter_char_swap", seed=seed))
     assert len(swapped) > 1
     left_out = adapters.load("pyrit_converters").left_out
     assert left_out[base.MODEL] > 10 and left_out[base.MEDIA] > 10 and left_out[base.ARGUMENTS] > 3
