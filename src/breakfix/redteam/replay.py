@@ -258,7 +258,7 @@ def change(pairs: Sequence[tuple[str, float | None, float | None]], seed: int = 
 
 
 def _clustered(both: Sequence[tuple[str, float, float]], rng: random.Random) -> Estimate:
-    """The mean difference, its interval that of clustered shares: a difference of -1 to 1 is twice a share, less one."""
+    """The mean difference; its interval that of clustered shares: one of -1 to 1 is twice a share, less one."""
     share = stats.clustered_rate(((case, (a - b + 1) / 2) for case, b, a in both), rng)
     return replace(share, value=2 * share.value - 1, low=2 * share.low - 1, high=2 * share.high - 1)
 
