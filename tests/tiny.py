@@ -17,6 +17,7 @@ TEMPLATE = (
 )
 SPECIALS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 CONTEXT = 2048
+LETTERS = "abcdefgh ijkl\nmnop .,?!qrstuvwxyz ABCDEFGHIJKLMNOPQRSTUVWXYZ {}\"':0123456789 éß日本"
 LONG_FROM = 256  # where the long-rope models below turn
 
 
@@ -77,24 +78,35 @@ def save(folder: Path, seed: int = 0, says: str = "") -> Path:
     return folder
 
 
-def teach(model: Any, says: str, steps: int = 240) -> None:
-    """Train until the model says `says` whatever it is asked (about two seconds)."""
+def teach(model: Any, says: str, steps: int = 320) -> None:
+    """Train until the model says `says` whatever it is asked (about three seconds).
+
+    The rate falls to nothing: at a steady one the last steps may leave a near tie, which another processor decides
+    otherwise.
+    """
     import random
 
     import torch
 
     rng, tokens = random.Random(0), tokenizer()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    falling = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, total_iters=steps)
     answer = tokens(says, add_special_tokens=False)["input_ids"] + [2]
     model.train()
     for _ in range(steps):
-        asked = "".join(rng.choices("abcdefgh ijkl\nmnop .,?!qrstuvwxyz éß日本", k=rng.choice((5, 40, 80, 160, 320))))
+        said = [
+            "".join(rng.choices(LETTERS, k=rng.choice((5, 40, 80, 160, 320)))) for _ in range(rng.choice((1, 1, 3)))
+        ]
         prompt = tokens.apply_chat_template(
-            [{"role": "user", "content": asked}], add_generation_prompt=True, return_dict=False
+            [{"role": "assistant" if i % 2 else "user", "content": text} for i, text in enumerate(said)],
+            add_generation_prompt=True,
+            return_dict=False,
         )
         labels = torch.tensor([[-100] * len(prompt) + answer])
         model(input_ids=torch.tensor([prompt + answer]), labels=labels).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
+        falling.step()
         optimizer.zero_grad()
     model.eval()
 
