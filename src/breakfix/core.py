@@ -226,8 +226,14 @@ class Status(StrEnum):
 class Vulnerability:
     """A named weakness with an id that is stable across rounds.
 
-    `kind`: harmful_compliance | over_refusal | capability_loss. `rate` is the share of attempts in its cell that
-    failed. `evidence` are attempt ids. `prescription` says what the next round curates ({"harmful": 24, "twins": 24}).
+    `kind`: harmful_compliance | over_refusal | capability_loss. `rate` is the share of its attempts that failed,
+    `reach` the share of the hazard's cases of this kind that failed in it (0 to 1), `rank` which first (0 to 1).
+    `evidence` are attempt ids. `prescription` says what the next round curates ({"harmful": 24, "twins": 24}).
+
+    `topic`: the distinctive terms of its cases where it is a part of its cell (hazard × family × language), "" where it
+    is all of it. `suite`: its regression suite, (case, attack) pairs. `neighbourhood`: the rate on cases near the suite
+    (paraphrases, other wrappers, other languages), None where none was asked. `reproducer`: the id of the attempt that
+    is the shortest case that still breaks, "" where none was sought.
     """
 
     id: str
@@ -242,6 +248,12 @@ class Vulnerability:
     prescription: Mapping[str, int]
     status: Status = Status.OPEN
     first_round: int = 0
+    topic: str = ""
+    suite: tuple[tuple[str, str], ...] = ()
+    reach: float = 0.0
+    rank: float = 0.0
+    neighbourhood: Estimate | None = None
+    reproducer: str = ""
 
 
 @dataclass(frozen=True, slots=True)
