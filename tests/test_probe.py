@@ -100,7 +100,7 @@ def test_too_few_rows_make_no_probe(folder: Path, tmp_path: Path) -> None:
 
 
 def test_it_is_made_once_a_run_and_is_in_the_report(folder: Path, tmp_path: Path) -> None:
-    from breakfix.report.views import probe as view
+    from breakfix.report.views.training import probe as view
     from breakfix.train.run import run
 
     given = settings(tmp_path)

@@ -24,7 +24,7 @@ from breakfix.ledger import Ledger
 from breakfix.report import build, facts, markdown, page, redacted, render, schema, to_json
 from breakfix.report.judges import Cards, corrected, kind
 from breakfix.report.plain import one_line, plain
-from breakfix.report.views import unmeasured, vulnerabilities
+from breakfix.report.views.vulnerabilities import unmeasured, vulnerabilities
 from breakfix.stats import Confusion, as_json, rate
 
 FIXTURE = Path(__file__).parent / "fixtures" / "report_document.json"

@@ -12,10 +12,11 @@ from typing import Any, cast
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from breakfix.report import charts, views
+from breakfix.report import charts
 from breakfix.report.headlines import figure, words
 from breakfix.report.plain import one_line, plain
 from breakfix.report.redaction import Redaction, redacted
+from breakfix.report.views import base, cost, gates, measured, series, summary, training, vulnerabilities
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _EMBEDDED = "smollm2-135m-instruct"
@@ -91,15 +92,15 @@ def _context(document: dict[str, Any]) -> dict[str, Any]:
         "document": document,
         "run": document["run"],
         "rounds": rounds,
-        "names": [views.round_name(one["index"]) for one in rounds],
-        "with_data": [views.round_name(one["index"]) for one in rounds if one["data"]],
-        "tiles": views.tiles(document),
-        "gate": views.decision(document),
-        "gates": views.gates(document),
-        "headlines": views.headline_rows(document),
-        "reply_length": views.reply_length(document["run"]),
-        "figures": views.all_figures(document),
-        "key": views.key(document),
+        "names": [base.round_name(one["index"]) for one in rounds],
+        "with_data": [base.round_name(one["index"]) for one in rounds if one["data"]],
+        "tiles": summary.tiles(document),
+        "gate": gates.decision(document),
+        "gates": gates.gates(document),
+        "headlines": summary.headline_rows(document),
+        "reply_length": summary.reply_length(document["run"]),
+        "figures": summary.all_figures(document),
+        "key": series.key(document),
         "hazards": _bars(
             document, "starter_dev.iprr.", "Unsafe requests answered, by hazard and round", half, flip=True
         ),
@@ -110,25 +111,25 @@ def _context(document: dict[str, Any]) -> dict[str, Any]:
             document, "Attack success: direct, seen and held out", ("asr.direct", "asr.seen", "asr.held_out")
         ),
         "mix": _mix(document),
-        "composition": views.composition(document),
-        "trained": [views.round_name(one["index"]) for one in rounds if one["train"]],
-        "training": views.training(document),
-        "selections": views.selections(document),
-        "probe": views.probe(document),
-        "drops": views.drops(document),
-        "vulnerabilities": views.vulnerabilities(document),
-        "by_case": views.by_case(document),
-        "suites": views.suites(document),
-        "judges": views.judges(document),
-        "calibrated": views.calibrated(document),
-        "times": views.times(document),
-        "skips": views.skips(document),
+        "composition": training.composition(document),
+        "trained": [base.round_name(one["index"]) for one in rounds if one["train"]],
+        "training": training.training(document),
+        "selections": training.selections(document),
+        "probe": training.probe(document),
+        "drops": training.drops(document),
+        "vulnerabilities": vulnerabilities.vulnerabilities(document),
+        "by_case": summary.by_case(document),
+        "suites": measured.suites(document),
+        "judges": measured.judges(document),
+        "calibrated": measured.calibrated(document),
+        "times": cost.times(document),
+        "skips": measured.skips(document),
         "embedded": document["run"]["model"] == _EMBEDDED,
     }
 
 
 def _bars(document: dict[str, Any], prefix: str, title: str, width: int, *, flip: bool = False) -> Markup | None:
-    points = views.by_part(document, prefix, flip=flip)
+    points = series.by_part(document, prefix, flip=flip)
     return charts.bars(points, title, width) if points else None
 
 
@@ -136,12 +137,12 @@ def _trend(
     document: dict[str, Any], title: str, names: tuple[str, ...], *, whole: bool = True
 ) -> dict[str, Any] | None:
     """A chart over the rounds with its legend; None where none of the metrics was measured."""
-    points = views.over_rounds(document, names)
+    points = series.over_rounds(document, names)
     if not points:
         return None
     labels = ["untouched", *(str(one["index"]) for one in document["rounds"][1:])]
     drawing = charts.lines(points, title, labels, whole=whole)
-    return {"title": title, "chart": drawing, "legend": views.legend(points)}
+    return {"title": title, "chart": drawing, "legend": series.legend(points)}
 
 
 def _trends(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -154,7 +155,7 @@ def _trends(document: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _mix(document: dict[str, Any]) -> dict[str, Any] | None:
-    rows = views.mix(document)
+    rows = training.mix(document)
     if not rows:
         return None
     legend = {row["part"]: row["colour"] for row in rows}

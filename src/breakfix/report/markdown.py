@@ -9,7 +9,8 @@ from typing import Any
 
 from breakfix.report.headlines import Headline, figure, interval, shown
 from breakfix.report.plain import one_line
-from breakfix.report.views import reply_length, round_name
+from breakfix.report.views.base import round_name
+from breakfix.report.views.summary import reply_length
 
 Json = Mapping[str, Any]
 _ENTITIES = {"<": "&lt;", ">": "&gt;", "&": "&amp;", "|": "&#124;"}

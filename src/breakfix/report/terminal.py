@@ -12,7 +12,9 @@ from rich.text import Text
 
 from breakfix.report.headlines import Headline, figure, interval, shown
 from breakfix.report.plain import one_line
-from breakfix.report.views import judge_cell, not_checked, reply_length, unmeasured
+from breakfix.report.views.measured import judge_cell, not_checked
+from breakfix.report.views.summary import reply_length
+from breakfix.report.views.vulnerabilities import unmeasured
 
 SHOWN = 5  # vulnerabilities, the gravest ones
 LABEL = 40  # characters of a figure's name
