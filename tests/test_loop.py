@@ -10,7 +10,7 @@ import pytest
 
 from breakfix import config, loop
 from breakfix.cli.runs import CODES
-from breakfix.config import Config, Gate
+from breakfix.config import Config, Gate, Identify
 from breakfix.core import Estimate, Status, Vulnerability, digest
 from breakfix.cycle import Cycle
 from breakfix.identify import gate
@@ -218,7 +218,9 @@ def test_under_continue_the_loop_goes_on_though_it_stalls(tmp_path: Path) -> Non
 def test_what_identifies_a_stage_of_the_cycle(tmp_path: Path, policy: str) -> None:
     """Under `continue` identify's inputs are what they were before there was a policy, to the letter."""
     limits = {"harm": 0.3, "over_refusal": 0.4, "plain_refused": 0.05, "capability_margin": 0.02, "coverage": 0.9}
-    settings = Config(gate=Gate.model_validate({**limits, "policy": policy}))
+    settings = Config(
+        gate=Gate.model_validate({**limits, "policy": policy}), identify=Identify(reproduce=0, neighbours=0)
+    )
     with Ledger.open(tmp_path / "run", create=True) as ledger:
         for round in (0, 1):
             for stage in ("evaluate", "redteam"):

@@ -491,6 +491,15 @@ class Gate(Section):
     policy: Literal["continue", "accept"] = "continue"
 
 
+class Identify(Section):
+    """What identify asks of the round's model: shortest cases that break it, and what lies around its weaknesses."""
+
+    reproduce: int = Field(default=5, ge=0, description="open weaknesses, the gravest first, that get a shortest case")
+    queries: int = Field(default=24, ge=0, description="most trials of each")
+    neighbourhoods: int = Field(default=8, ge=0, description="weaknesses whose neighbours are asked")
+    neighbours: int = Field(default=6, ge=0, description="of each")
+
+
 class Config(Section):
     """One run."""
 
@@ -506,6 +515,7 @@ class Config(Section):
     evaluate: Evaluate = Evaluate()
     redteam: Redteam = Redteam()
     judges: Judges = Judges()
+    identify: Identify = Identify()
     gate: Gate = Gate()
     endpoints: tuple[Endpoint, ...] = ()
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import assets, frames, loop, starter
 from .config import Config, Source, Suite
-from .core import Case, Judge, Model, Split, digest
+from .core import Attack, Case, Judge, Model, Split, digest
 from .errors import AssetError, ConfigError, LedgerError
 from .judges.catalogue import Opener, build, of_run
 from .ledger import Ledger
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 if TYPE_CHECKING:
     from .evaluate.work import Rai
+    from .identify.probing import Tools
 
 STAGES = ("curate", "train", "evaluate", "redteam", "identify")
 Progress = Callable[[str, int, int], None]
@@ -222,14 +223,37 @@ class Cycle:
 
     def _identify(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
         from . import identify
+        from .identify import probing
 
         found = [self._record(r, s) for r in range(round + 1) for s in ("evaluate", "redteam")]
         harmful = self.config.curate.harmful  # prescriptions share out a part of it
         people = [a.id for r in range(round + 1) for a in self.ledger.attempts(round=r, stage=identify.PEOPLE)]
         ledger, policy = self.ledger, self.config.gate.policy
         inputs = {"gate": self.config.gate.model_dump(exclude={"policy"}), "harmful": harmful, "found": digest(found),
-                  **({"people": digest(people)} if people else {}), **loop.inputs(ledger, policy, round)}  # fmt: skip
-        return inputs, lambda: loop.settle(ledger, policy, round, identify.run(self.config, ledger, round=round))
+                  **({"people": digest(people)} if people else {}), **loop.inputs(ledger, policy, round),
+                  **probing.inputs(self.config)}  # fmt: skip
+
+        def make() -> dict[str, Any]:
+            tools = self.tools(round)
+            return loop.settle(
+                ledger, policy, round,
+                identify.run(self.config, ledger, round=round, tools=tools, progress=self.progress),
+            )  # fmt: skip
+
+        return inputs, make
+
+    def tools(self, round: int) -> Tools:
+        """What it takes to ask a round's model about weaknesses (identify/probing.py); opened when first used."""
+        from .curate.paraphrase import reworded
+        from .identify.probing import Tools
+        from .redteam import chosen
+
+        @cache
+        def attacks() -> Mapping[str, Attack]:
+            settings = self.config.redteam
+            return {attack.name: attack for side in chosen(settings.seen, settings.held_out) for attack in side}
+
+        return Tools(lambda: self.model(self.model_path(round)), lambda: self.judge, attacks, reworded)
 
     def _curate(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
         from . import curate

@@ -72,6 +72,8 @@ class Lesson:
 
 def barred(attempt: Attempt, case: Case | None, redteam: Redteam) -> str:
     """Why nothing of this attempt's text may enter training; "" if it may."""
+    if "/" in attempt.attack:  # identify/probing.py: a reproducer or a neighbour
+        return "it was asked by identify, to measure"
     if case is None:
         return "its case is not in the ledger, so its split is unknown"
     if case.split is not Split.TRAIN:

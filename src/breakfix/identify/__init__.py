@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, cast
@@ -10,7 +10,8 @@ from typing import Any, cast
 from breakfix.config import Config
 from breakfix.core import Attempt, Estimate, Split, Status, Vulnerability
 from breakfix.errors import UserError
-from breakfix.identify import gate, group, prescribe, registry
+from breakfix.identify import gate, group, prescribe, probing, registry
+from breakfix.identify.clusters import Embeds, Vectors
 from breakfix.ledger import Ledger
 from breakfix.stats import from_json
 
@@ -18,11 +19,23 @@ STAGES = ("evaluate", "redteam")
 PEOPLE = "human"  # the stage of what people did by hand, whenever they liked
 
 
-def run(config: Config, ledger: Ledger, *, round: int) -> dict[str, Any]:
+def run(
+    config: Config,
+    ledger: Ledger,
+    *,
+    round: int,
+    tools: probing.Tools | None = None,
+    progress: probing.Progress = probing.quiet,
+    embedder: Callable[[], Embeds] | None = None,
+) -> dict[str, Any]:
     """Read what evaluate and redteam left in the ledger, write the vulnerabilities, return the stage's record.
 
+    `tools`: to ask the round's model (probing.py); without them nothing is asked. `embedder`: opens the embedding model that cells
+    are cut into parts with (clusters.py); where it can't be had (AssetError) they stay whole.
+
     "vulnerabilities" are the ids of the open ones, the gravest first; "not_measured": those of earlier rounds that this
-    one did not measure; "left_out": attempts that count for none, by reason. Raises UserError where the round has
+    one did not measure; "left_out": attempts that count for none, by reason; "whole_cells": why cells stayed whole that
+    might have had parts, "" where none did for another reason than its failures. Raises UserError where the round has
     attempts of several models.
     """
     case_of = cache(ledger.case)
@@ -32,6 +45,7 @@ def run(config: Config, ledger: Ledger, *, round: int) -> dict[str, Any]:
     grouped = group.group(now, case_of)
     worse, compared = group.capability(metrics, config.gate.capability_margin)
     known = _known(ledger, round)
+    vectors = Vectors(case_of, embedder)
 
     @cache
     def earlier(number: int) -> list[Attempt]:
@@ -45,8 +59,12 @@ def run(config: Config, ledger: Ledger, *, round: int) -> dict[str, Any]:
         earlier,
         round=round,
         compared=compared,
+        vectors=vectors,
+        nearby=_nearby(config, ledger, known, tools, round, progress),
     )
     found = _prescribed(found, ranks, config)
+    if tools is not None:
+        found = probing.run(config, ledger, found, tools, round=round, progress=progress)
     ledger.add_vulnerabilities(found, round=round)
 
     def kept_apart(attempts: Sequence[Attempt]) -> list[Attempt]:
@@ -61,8 +79,27 @@ def run(config: Config, ledger: Ledger, *, round: int) -> dict[str, Any]:
         "ranks": {id: ranks[id] for id in open_},
         "not_measured": unmeasured,
         "left_out": dict(grouped.left_out),
+        "whole_cells": vectors.why,
         "gate": gate.decide(config.gate, metrics, found, round=round, stalled=stalled),
     }
+
+
+def _nearby(
+    config: Config,
+    ledger: Ledger,
+    known: Sequence[Vulnerability],
+    tools: probing.Tools | None,
+    round: int,
+    progress: probing.Progress,
+) -> dict[str, list[Attempt]]:
+    """What is asked around the known ones before their status is decided; without `tools`, what was asked before."""
+    if tools is not None and known:
+        grave = sorted(known, key=lambda v: (v.status is Status.FIXED, -v.rank))
+        try:
+            probing.around(config, ledger, grave, tools, round=round, progress=progress)
+        except probing.Unopened:
+            return {}  # probing.run says why
+    return probing.near(ledger, round)
 
 
 def _attempts(ledger: Ledger, round: int) -> list[Attempt]:
