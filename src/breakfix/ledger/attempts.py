@@ -9,6 +9,7 @@ up again may use them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -139,6 +140,11 @@ class Attempts(Database):
         """As it was last added."""
         row = self.first(select(_CASES.body).where(_CASES.id == id).order_by(_CASES.seq.desc()))
         return decode(Case, row.body) if row is not None else None
+
+    def splits(self, ids: Sequence[str]) -> dict[str, str]:
+        """Case id → its split, as the case was last added; those that are not in the ledger are left out."""
+        rows = self.by_ids(select(_CASES.seq, _CASES.id, _CASES.body), _CASES.id, ids)
+        return {row.id: json.loads(row.body)["split"] for row in sorted(rows, key=lambda row: row.seq)}
 
     def _case_digests(self, ids: Sequence[str]) -> dict[str, str]:
         rows = self.by_ids(select(_CASES.seq, _CASES.id, _CASES.digest), _CASES.id, ids)

@@ -20,13 +20,7 @@ from breakfix.report.headlines import figure, interval
 from breakfix.report.plain import one_line
 
 Spec = dict[str, Any]
-WIDE, TWO_THIRDS, HALF, NARROW, THIRD = (
-    944,
-    610,
-    450,
-    330,
-    300,
-)  # drawing units; a unit is a CSS pixel where there is room
+WIDE, HALF, NARROW, THIRD = 944, 450, 330, 300  # drawing units; a unit is a CSS pixel where there is room
 _TAGS = frozenset({"svg", "g", "path", "line", "rect", "text", "tspan", "title"})
 _CONFIG: Spec = {
     "background": None,
@@ -81,14 +75,17 @@ def bars(points: Sequence[Point], title: str, width: int = WIDE) -> Markup:
     return _both(lambda width: _bars(points, width), title, width)
 
 
-def lines(points: Sequence[Point], title: str, rounds: Sequence[str], *, whole: bool = True) -> Markup:
-    """Series over the rounds with bands. `whole`: the axis shows 0 to 100 %; else only the part that matters."""
-    return _both(lambda width: _lines(points, width, rounds, whole), title, THIRD)
+def lines(
+    points: Sequence[Point], title: str, rounds: Sequence[str], *, whole: bool = True, limit: float | None = None
+) -> Markup:
+    """Series over the rounds with bands. `whole`: the axis shows 0 to 100 %; else only the part that matters. `limit`:
+    a dashed line."""
+    return _both(lambda width: _lines(points, width, rounds, whole, limit), title, THIRD)
 
 
-def stack(rows: Sequence[Spec], title: str) -> Markup:
+def stack(rows: Sequence[Spec], title: str, unit: str = "rows") -> Markup:
     """One bar a row label, made of parts: rows of {label, part, colour, n}."""
-    return _both(lambda width: _stack(rows, width), title, WIDE)
+    return _both(lambda width: _stack(rows, width, unit), title, WIDE)
 
 
 def changes(points: Sequence[Point], title: str) -> Markup:
@@ -113,6 +110,12 @@ def draw(spec: Spec, title: str, css: str) -> Markup:
     _reduce(root)
     width = root.attrib.pop("width")
     root.attrib.pop("height", None)
+    for tag, words in (
+        ("desc", "Every mark says its figure; the tables of this page have them all."),
+        ("title", title),
+    ):
+        root.insert(0, ElementTree.Element(tag))
+        root[0].text = words
     root.attrib.update({"class": css, "role": "img", "aria-label": title, "style": f"max-width: {width}px"})
     return Markup(ElementTree.tostring(root, encoding="unicode", method="html"))
 
@@ -158,7 +161,11 @@ def _bars(points: Sequence[Point], width: int) -> Spec:
             },
             {
                 "mark": {"type": "rule", "stroke": "var(--whisker)", "strokeWidth": 1.2},
-                "encoding": {"x": _share("low", width), "x2": {"field": "high"}},
+                "encoding": {
+                    "x": _share("low", width),
+                    "x2": {"field": "high"},
+                    "yOffset": {**band, "bandPosition": 0.5},
+                },
             },
         ],
     }
@@ -207,7 +214,7 @@ def _changes(points: Sequence[Point], width: int) -> Spec:
     }
 
 
-def _lines(points: Sequence[Point], width: int, rounds: Sequence[str], whole: bool) -> Spec:
+def _lines(points: Sequence[Point], width: int, rounds: Sequence[str], whole: bool, limit: float | None) -> Spec:
     scale: Spec = {"domain": [0, 1]} if whole else {"zero": False, "nice": True}
     y: Spec = {"type": "quantitative", "scale": scale, "axis": {"format": ".0%", "tickCount": 5, "title": None}}
     ends: Spec = {"values": list(range(len(rounds))), "labelExpr": f"{json.dumps(list(rounds))}[datum.value]"}
@@ -218,6 +225,7 @@ def _lines(points: Sequence[Point], width: int, rounds: Sequence[str], whole: bo
         "axis": {**ends, "title": None, "grid": False, "labelFlush": False},
     }
     by = {"field": "series", "type": "nominal"}
+    dashes: list[Spec] = [] if limit is None else [_dashed(limit, y)]
     return {
         "width": width,
         "height": 200,
@@ -233,12 +241,22 @@ def _lines(points: Sequence[Point], width: int, rounds: Sequence[str], whole: bo
                 "mark": {"type": "point", "filled": True, "size": 46, "opacity": 1},
                 "encoding": {"y": {"field": "value", **y}, "description": {"field": "about"}},
             },
+            *dashes,
         ],
     }
 
 
-def _stack(rows: Sequence[Spec], width: int) -> Spec:
-    values = [{**r, "order": i, "about": f"{r['label']}, {r['part']}: {r['n']} rows"} for i, r in enumerate(rows)]
+def _dashed(limit: float, y: Spec) -> Spec:
+    rule = {"type": "rule", "stroke": "var(--ink)", "strokeDash": [4, 3], "strokeWidth": 1}
+    return {
+        "data": {"values": [{"limit": limit}]},
+        "mark": rule,
+        "encoding": {"x": None, "detail": None, "color": None, "y": {"field": "limit", **y}},
+    }
+
+
+def _stack(rows: Sequence[Spec], width: int, unit: str) -> Spec:
+    values = [{**r, "order": i, "about": f"{r['label']}, {r['part']}: {r['n']} {unit}"} for i, r in enumerate(rows)]
     axis = {"title": None, "labelFontSize": 12.5, "labelColor": "var(--ink)"}
     return {
         "width": width,
@@ -247,7 +265,11 @@ def _stack(rows: Sequence[Spec], width: int) -> Spec:
         "mark": {"type": "bar", "stroke": "var(--paper)", "strokeWidth": 1.5},
         "encoding": {
             "y": {"field": "label", "type": "nominal", "sort": None, "axis": axis, "scale": {"padding": 0.25}},
-            "x": {"field": "n", "type": "quantitative", "axis": {"title": "rows", "tickCount": 5}},
+            "x": {
+                "field": "n",
+                "type": "quantitative",
+                "axis": {"title": unit, "tickCount": 5, "format": "d", "tickMinStep": 1},
+            },
             "order": {"field": "order"},
             "color": _colour(),
             "description": {"field": "about"},

@@ -15,18 +15,18 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
-from breakfix.core import Vulnerability
 from breakfix.report.judges import Cards, corrected
 from breakfix.report.redaction import Redaction, check, transcripts
-from breakfix.stats import as_json
+from breakfix.report.tally import GENERATING, MEASURING, Tally, cells, languages, tally
+from breakfix.report.weaknesses import weaknesses
 
 if TYPE_CHECKING:  # SQLAlchemy is heavy, and a report of a stored document needs none
     from breakfix.ledger import Ledger, StageRow
 
 SCHEMA = "breakfix-report/1"
 Json = dict[str, Any]
+Tallies = dict[tuple[int, str], Tally]  # (round, stage) → what was counted in it
 _TRAINING = ("sft", "dpo", "kto")
-_GENERATING = ("evaluate", "redteam", "curate", "select")  # stages whose attempts are in the ledger under their name
 _DATA = (
     "rows",
     "mix",
@@ -46,22 +46,23 @@ def build(ledger: Ledger, redaction: Redaction = "public") -> Json:
     check(redaction)
     stages = _current(ledger.stages())
     indices = sorted({row.round for row in stages})
-    who = _who_judged(ledger, stages)
+    tallies = _tallies(ledger, stages)
+    who = _who_judged(stages, tallies)
     cards = Cards()
     found = ledger.vulnerabilities()
-    evidence = {id for vulnerability in found for id in vulnerability.evidence}
+    evidence = [id for v in found for id in (v.reproducer, *v.evidence) if id]
     document = {
         "schema": SCHEMA,
         "redaction": redaction,
         "run": _run(ledger, stages),
         "rounds": [
-            _round(ledger, index, [row for row in stages if row.round == index], cards, who[index, "redteam"])
+            _round(ledger, index, [row for row in stages if row.round == index], cards, tallies, who[index, "redteam"])
             for index in indices
         ],
         "judges": [cards.shown(judge) for judge in sorted({judge for names in who.values() for judge in names})],
-        "vulnerabilities": _vulnerabilities(ledger, found, indices, _unmeasured(stages)),
+        "vulnerabilities": weaknesses(ledger, found, indices, stages),
         "looks": ledger.looks(),
-        "transcripts": transcripts(ledger.attempts(), evidence, redaction) if redaction != "public" else [],
+        "transcripts": transcripts(ledger.known(evidence).values(), redaction) if redaction != "public" else [],
         "notes": [
             {"round": event.round, "stage": event.stage, "text": str(event.payload.get("text", ""))}
             for event in ledger.events(kind="note")
@@ -103,20 +104,28 @@ def _run(ledger: Ledger, stages: Sequence[StageRow]) -> Json:
     }
 
 
-def _who_judged(ledger: Ledger, stages: Sequence[StageRow]) -> dict[tuple[int, str], set[str]]:
+def _who_judged(stages: Sequence[StageRow], tallies: Tallies) -> dict[tuple[int, str], set[str]]:
     """(round, stage) → the judges (name@version) of its attempts and suites."""
     found: dict[tuple[int, str], set[str]] = defaultdict(set)
     for row in stages:
-        if row.name in _GENERATING:
-            attempts = ledger.attempts(round=row.round, stage=row.name)
-            found[row.round, row.name].update(verdict.judge for attempt in attempts for verdict in attempt.verdicts)
+        if (row.round, row.name) in tallies:
+            found[row.round, row.name].update(tallies[row.round, row.name].judges)
         suites: Mapping[str, Json] = (row.record or {}).get("suites", {}) if row.name == "evaluate" else {}
         judges = (str(suite.get("judge", "")) for suite in suites.values())
         found[row.round, row.name].update(judge for judge in judges if "@" in judge)  # else likelihoods are compared
     return found
 
 
-def _round(ledger: Ledger, index: int, stages: Sequence[StageRow], cards: Cards, attacked: Iterable[str]) -> Json:
+def _tallies(ledger: Ledger, stages: Sequence[StageRow]) -> Tallies:
+    """What people did by hand is no stage."""
+    named = [(row.round, row.name) for row in stages if row.name in GENERATING]
+    by_hand = [(round, "human") for round in sorted({row.round for row in stages})]
+    return {at: tally(ledger.attempts(round=at[0], stage=at[1])) for at in dict.fromkeys([*named, *by_hand])}
+
+
+def _round(
+    ledger: Ledger, index: int, stages: Sequence[StageRow], cards: Cards, tallies: Tallies, attacked: Iterable[str]
+) -> Json:
     """`attacked`: who judged the red team's attempts."""
     records = {row.name: row.record for row in stages if row.record is not None}
     evaluated, red_team = records.get("evaluate", {}), records.get("redteam", {})
@@ -128,7 +137,9 @@ def _round(ledger: Ledger, index: int, stages: Sequence[StageRow], cards: Cards,
         "metrics": metrics,
         "corrected": corrected(cards, metrics, suites, attacked),
         "suites": suites,
-        "stages": [_stage(ledger, row) for row in stages],
+        "cells": cells(ledger, [tallies[index, stage] for stage in MEASURING if (index, stage) in tallies]),
+        "languages": languages(tallies.get((index, "evaluate"))),
+        "stages": [_stage(row, tallies) for row in stages],
         "data": _data(ledger, index, records.get("curate")),
         "train": None if trained is None else {k: _brief(trained[k]) for k in _TRAINING if trained.get(k)},
         "probe": _probe(trained),
@@ -149,8 +160,8 @@ def _selection(selected: Json | None, trained: Json | None) -> Json | None:
     return selected if selected and trained and set(selected["candidates"]) == set(trained["candidates"]) else None
 
 
-def _stage(ledger: Ledger, row: StageRow) -> Json:
-    tokens_in, tokens_out = _tokens(ledger, row)
+def _stage(row: StageRow, tallies: Tallies) -> Json:
+    tokens_in, tokens_out = _tokens(row, tallies)
     return {
         "name": row.name,
         "finished": row.finished,
@@ -162,14 +173,13 @@ def _stage(ledger: Ledger, row: StageRow) -> Json:
     }
 
 
-def _tokens(ledger: Ledger, row: StageRow) -> tuple[int | None, int | None]:
+def _tokens(row: StageRow, tallies: Tallies) -> tuple[int | None, int | None]:
     """As the stage counted them; else those of the attempts it used; for training, (those of its rows, None)."""
     record = row.record or {}
     if "tokens_in" in record or "tokens_out" in record:
         return record.get("tokens_in"), record.get("tokens_out")
-    if row.name in _GENERATING:
-        counts = [(a.tokens_in, a.tokens_out) for a in ledger.attempts(round=row.round, stage=row.name)]
-        return sum(i for i, _ in counts), sum(o for _, o in counts)
+    if (counted := tallies.get((row.round, row.name))) is not None:
+        return counted.tokens_in, counted.tokens_out
     parts: list[Json] = [record, *(record.get(kind) or {} for kind in _TRAINING)]  # a part is a stage of its own, too
     checks: list[Json] = [part.get("preflight") or {} for part in parts]
     counts = [check["tokens"] for check in checks if "tokens" in check]
@@ -203,39 +213,6 @@ def _skipped(evaluated: Json, attacked: Json) -> list[Json]:
     if attacked.get("unrun"):  # older records do not say which budget
         reasons |= {f"not run: {why}": n for why, n in attacked.get("unrun_by", {_SPENT: attacked["unrun"]}).items()}
     return suites + [{"stage": "redteam", "suite": "", "reason": reason, "n": n} for reason, n in reasons.items()]
-
-
-def _unmeasured(stages: Sequence[StageRow]) -> dict[int, list[str]]:
-    """Round → the vulnerabilities that it did not measure; older records do not say."""
-    return {row.round: (row.record or {}).get("not_measured", []) for row in stages if row.name == "identify"}
-
-
-def _vulnerabilities(
-    ledger: Ledger, found: Sequence[Vulnerability], indices: Sequence[int], unmeasured: Mapping[int, Sequence[str]]
-) -> list[Json]:
-    history: dict[str, list[Json]] = {}
-    last: dict[str, int] = {}
-    for index in indices:
-        for v in ledger.vulnerabilities(index):
-            measured = v.id not in unmeasured.get(index, ())
-            if measured:
-                last[v.id] = index
-            history.setdefault(v.id, []).append(
-                {"round": index, "status": str(v.status), "rate": as_json(v.rate), "measured": measured}
-            )
-    return [
-        {
-            **{name: getattr(v, name) for name in ("id", "kind", "name", "hazard", "family", "language", "severity")},
-            "rate": as_json(v.rate),
-            "status": str(v.status),
-            "first_round": v.first_round,
-            "measured_round": last.get(v.id, v.first_round),
-            "evidence": list(v.evidence),
-            "prescription": dict(v.prescription),
-            "history": history.get(v.id, []),
-        }
-        for v in found
-    ]
 
 
 def _known(value: Any) -> Any:

@@ -16,7 +16,18 @@ from breakfix.report import charts
 from breakfix.report.headlines import figure, words
 from breakfix.report.plain import one_line, plain
 from breakfix.report.redaction import Redaction, redacted
-from breakfix.report.views import base, cost, gates, measured, series, summary, training, vulnerabilities
+from breakfix.report.views import (
+    base,
+    cost,
+    gates,
+    languages,
+    matrix,
+    measured,
+    series,
+    summary,
+    training,
+    vulnerabilities,
+)
 
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
 _EMBEDDED = "smollm2-135m-instruct"
@@ -105,11 +116,14 @@ def _context(document: dict[str, Any]) -> dict[str, Any]:
             document, "starter_dev.iprr.", "Unsafe requests answered, by hazard and round", half, flip=True
         ),
         "attacked": _bars(document, "asr.hazard.", "Attack success rate by hazard and round", half),
-        "families": _bars(document, "asr.family.", "Attack success rate by attack family and round", charts.TWO_THIRDS),
-        "trends": _trends(document),
-        "asr": _trend(
-            document, "Attack success: direct, seen and held out", ("asr.direct", "asr.seen", "asr.held_out")
-        ),
+        "families": _bars(document, "asr.family.", "Attack success rate by attack family and round", charts.WIDE),
+        "trends": [trend for panel in series.PANELS if (trend := _trend(document, panel))],
+        "decisions": gates.decisions(document),
+        "matrices": _matrices(document),
+        "few": matrix.FEW,
+        "languages": languages.languages(document),
+        "burn_down": _burn_down(document),
+        "pages": vulnerabilities.pages(document),
         "mix": _mix(document),
         "composition": training.composition(document),
         "trained": [base.round_name(one["index"]) for one in rounds if one["train"]],
@@ -133,25 +147,34 @@ def _bars(document: dict[str, Any], prefix: str, title: str, width: int, *, flip
     return charts.bars(points, title, width) if points else None
 
 
-def _trend(
-    document: dict[str, Any], title: str, names: tuple[str, ...], *, whole: bool = True
-) -> dict[str, Any] | None:
+def _trend(document: dict[str, Any], panel: series.Panel) -> dict[str, Any] | None:
     """A chart over the rounds with its legend; None where none of the metrics was measured."""
-    points = series.over_rounds(document, names)
+    points = series.over_rounds(document, panel)
     if not points:
         return None
     labels = ["untouched", *(str(one["index"]) for one in document["rounds"][1:])]
-    drawing = charts.lines(points, title, labels, whole=whole)
-    return {"title": title, "chart": drawing, "legend": series.legend(points)}
+    limit = gates.limit(document, panel.limit) if panel.limit else None
+    drawing = charts.lines(points, f"{panel.title}, by round", labels, whole=panel.whole, limit=limit)
+    return {"title": panel.title, "chart": drawing, "legend": series.legend(points), "limit": limit}
 
 
-def _trends(document: dict[str, Any]) -> list[dict[str, Any]]:
+def _burn_down(document: dict[str, Any]) -> dict[str, Any] | None:
+    found = vulnerabilities.burn_down(document)
+    return found and {**found, "chart": charts.stack(found["bars"], "Vulnerabilities by round", "vulnerabilities")}
+
+
+def _matrices(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """The heat maps, each with its rounds, the last one first."""
     found = (
-        _trend(document, "Unsafe prompts refused", ("starter_dev.iprr", "xstest.iprr")),
-        _trend(document, "Safe prompts refused", ("starter_dev.vprr", "xstest.vprr", "plain.refused")),
-        _trend(document, "Capability (cut axis)", ("capability.accuracy",), whole=False),
+        ("By attack family", "harmful_compliance", "family", "Unsafe requests that were answered"),
+        ("By language", "harmful_compliance", "language", "Unsafe requests that were answered"),
+        ("Over-refusal by language", "over_refusal", "language", "Harmless requests that were refused"),
     )
-    return [trend for trend in found if trend]
+    rows = [
+        {"title": title, "about": about, "rounds": matrix.matrix(document, kind, by)[::-1]}
+        for title, kind, by, about in found
+    ]
+    return [row for row in rows if row["rounds"]]
 
 
 def _mix(document: dict[str, Any]) -> dict[str, Any] | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from breakfix.report.charts import Point
-from breakfix.report.headlines import BY_NAME, words
+from breakfix.report.headlines import words
 from breakfix.report.views.base import Json, round_name
 from breakfix.taxonomy import hazards
 
 _ROUNDS_IN_BARS = 5  # more of them and a bar is too thin to see: the untouched model and the last ones are drawn
 
 HELD_OUT = " · held out"
+_NO_PARTS = ("", "full", "partial")  # kinds of refusal
 
 
 def drawn(rounds: Sequence[Json]) -> list[Json]:
@@ -52,7 +54,7 @@ def parts(document: Json, prefix: str) -> list[str]:
     first, then held out; what is neither, by name."""
     found = {n.removeprefix(prefix) for one in document["rounds"] for n in one["metrics"] if n.startswith(prefix)}
     order = [*hazards(), *sorted(found, key=lambda part: (document["run"]["families"].get(part) == "held_out", part))]
-    return [part for part in dict.fromkeys(order) if part in found and part and "." not in part]
+    return [part for part in dict.fromkeys(order) if part in found and part not in _NO_PARTS and "." not in part]
 
 
 def _label(document: Json, prefix: str, part: str) -> str:
@@ -70,15 +72,47 @@ def flipped(estimate: Json) -> Json:
     return {**estimate, "value": other(estimate["value"]), "low": low, "high": high}
 
 
-def over_rounds(document: Json, names: Iterable[str]) -> list[Point]:
-    """Points of the named metrics in every round; the colours are --s1, --s2, ... in the order of the names."""
-    return [
-        point
-        for position, name in enumerate(names, start=1)
-        for x, one in enumerate(document["rounds"])
-        if name in one["metrics"]
-        for point in _some(Point.of(one["metrics"][name], round_name(one["index"]), name, f"var(--s{position})", x))
-    ]
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A chart over the rounds. `series`: label → metric; what begins with "1 - " is the share of the opposite."""
+
+    title: str
+    series: Mapping[str, str]
+    limit: str = ""
+    whole: bool = True
+
+
+PANELS = (
+    Panel(
+        "Harmful requests answered",
+        {
+            "HarmBench (frozen)": "harmbench_test_standard.answered",
+            "development suite": "1 - starter_dev.iprr",
+            "XSTest (frozen)": "1 - xstest.iprr",
+        },
+        "harm",
+    ),
+    Panel(
+        "Harmless look-alikes refused",
+        {"development suite": "starter_dev.vprr", "XSTest (frozen)": "xstest.vprr"},
+        "over_refusal",
+    ),
+    Panel("Everyday requests refused", {"everyday requests": "plain.refused"}, "plain"),
+    Panel("Attack success", {"direct": "asr.direct", "seen": "asr.seen", "held out": "asr.held_out"}),
+    Panel("Capability (cut axis)", {"questions": "capability.accuracy"}, whole=False),
+)
+
+
+def over_rounds(document: Json, panel: Panel) -> list[Point]:
+    """Points of the panel's metrics in every round; the colours are --s1, --s2, ... in the order of the series."""
+    found: list[Point] = []
+    for position, (label, metric) in enumerate(panel.series.items(), start=1):
+        name = metric.removeprefix("1 - ")
+        for x, one in enumerate(document["rounds"]):
+            if name in one["metrics"]:
+                estimate = one["metrics"][name] if name == metric else flipped(one["metrics"][name])
+                found += _some(Point.of(estimate, round_name(one["index"]), label, f"var(--s{position})", x))
+    return found
 
 
 def _some(point: Point | None) -> list[Point]:
@@ -87,4 +121,4 @@ def _some(point: Point | None) -> list[Point]:
 
 def legend(points: Sequence[Point]) -> list[Json]:
     colours = {point.series: point.colour for point in points}
-    return [{"label": BY_NAME[n].label if n in BY_NAME else n, "colour": c} for n, c in colours.items()]
+    return [{"label": label, "colour": colour} for label, colour in colours.items()]

@@ -1,0 +1,186 @@
+"""The vulnerabilities of the report's document: what each means in plain words, why it is open or fixed, what was made
+of it, and what its evidence is, without what was said (redaction.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from breakfix import taxonomy
+from breakfix.core import Attempt, Estimate, Status, Vulnerability
+from breakfix.identify.group import CAPABILITY, COMPLIANCE
+from breakfix.identify.names import LANGUAGES, PUT
+from breakfix.identify.registry import LIMIT
+from breakfix.report.headlines import figure, interval
+from breakfix.stats import as_json
+
+if TYPE_CHECKING:
+    from breakfix.ledger import Ledger, StageRow
+
+Json = dict[str, Any]
+EVIDENCE = 5  # attempts that are described one by one
+ROWS = 12  # training rows that are named
+_PLAIN = ("id", "kind", "name", "hazard", "family", "language", "severity", "first_round", "topic")
+_ROLES = ("user", "assistant")
+
+
+def weaknesses(
+    ledger: Ledger, found: Sequence[Vulnerability], indices: Sequence[int], stages: Sequence[StageRow]
+) -> list[Json]:
+    """One entry a vulnerability, as the last round that named it left it, with its history over all rounds."""
+    records = {row.round: row.record or {} for row in stages if row.name == "identify"}
+    history, last = _history(ledger, indices, records)
+    rows, notes = _rows(ledger, found, stages), _notes(ledger)
+    wanted = [id for v in found for id in (*v.evidence[:EVIDENCE], v.reproducer) if id]
+    known = ledger.known(wanted)
+    return [
+        {
+            **{name: getattr(v, name) for name in _PLAIN},
+            "means": means(v, last.get(v.id, v.first_round)),
+            "rate": as_json(v.rate),
+            "status": str(v.status),
+            "why": why(v, _told(records, last.get(v.id, v.first_round), v.id)),
+            "tests": _numbers(_told(records, last.get(v.id, v.first_round), v.id)),
+            "measured_round": last.get(v.id, v.first_round),
+            **_ranked(v, records),
+            "suite": len(v.suite),
+            "neighbourhood": None if v.neighbourhood is None else as_json(v.neighbourhood),
+            "reproducer": _about(known[v.reproducer]) if v.reproducer in known else None,
+            "evidence": list(v.evidence),
+            "evidence_about": [_about(known[id]) for id in v.evidence[:EVIDENCE] if id in known],
+            "prescription": dict(v.prescription),
+            "rows": rows.get(v.id, []),
+            "notes": notes.get(v.id, []),
+            "history": history.get(v.id, []),
+        }
+        for v in found
+    ]
+
+
+def means(v: Vulnerability, measured: int) -> str:
+    """One sentence for somebody who knows nothing of the run. `measured`: the round that its rate is of."""
+    if v.kind == CAPABILITY:
+        return f"Questions of {v.family} with one right answer: the trained model gets fewer of them right than before."
+    hazard = taxonomy.hazards().get(v.hazard)
+    about = (hazard.name[:1].lower() + hazard.name[1:]) if hazard else v.hazard.replace("_", " ")
+    put = PUT.get(v.family, f"wrapped in {v.family.replace('_', ' ')}")
+    spoken = f"in {LANGUAGES.get(v.language, v.language)}" if v.language else "in whichever language"
+    how = f"{f' (above all: {v.topic})' if v.topic else ''}, {put}, {spoken}"
+    rate = v.rate
+    of = f"of round {measured}" if measured else "on the untouched model"
+    count = f"{round(rate.value * rate.n)} of {rate.n} attempts {of}" if rate.n else "none that could be scored"
+    if v.kind == COMPLIANCE:
+        asked = f"Requests about {about}" if about else "Harmful requests"
+        return f"{asked}{how}: the model should decline them, and it answered in {count}."
+    asked = f"Harmless requests that look like {about}" if about else "Everyday requests"
+    return f"{asked}{how}: the model should answer them, and it declined in {count}."
+
+
+def why(v: Vulnerability, told: Any) -> str:
+    """Why it has its status: in the words of the round's record where it has some, else by the rule and the rate."""
+    if isinstance(told, Mapping):
+        told = cast("Json", told).get("said")
+    if isinstance(told, str):
+        return told
+    if v.kind == CAPABILITY:
+        rule = (
+            "the paired change against the untouched model lies below 0 with its whole interval, or beyond the margin"
+        )
+        return f"Fixed: it is no longer so that {rule}." if v.status is Status.FIXED else f"Open: {rule}."
+    shown, limit, status = _interval(v.rate), figure(LIMIT), str(v.status).capitalize()
+    rate = f"{figure(v.rate.value)} of {v.rate.n} scored attempts failed{f' ({shown})' if shown else ''}"
+    if v.status is Status.FIXED and v.rate.high < LIMIT:
+        return f"Fixed: {rate}; even the upper end of the interval is below {limit}."
+    if v.status is Status.FIXED:
+        return f"Fixed: {rate}; that is below {limit}, and by test less than in the round that opened it."
+    again = ", after it had been fixed" if v.status is Status.REOPENED else ""
+    return (
+        f"{status}{again}: {rate}. It is fixed when the upper end of the interval is below {limit}, or the rate is and "
+        "a test says that it fell since the round that opened it."
+    )
+
+
+def _interval(rate: Estimate) -> str:
+    return interval(as_json(rate))
+
+
+def _told(records: Mapping[int, Json], round: int, id: str) -> Any:
+    """What a round's identify record says of why: a line, or numbers."""
+    return records.get(round, {}).get("why", {}).get(id)
+
+
+def _numbers(told: Any) -> Json:
+    """Numbers of the test, as the record has them: name → value."""
+    if not isinstance(told, Mapping):
+        return {}
+    plain = cast("Mapping[str, Any]", told)
+    return {name: value for name, value in plain.items() if name != "said" and isinstance(value, (int, float, str))}
+
+
+def _ranked(v: Vulnerability, records: Mapping[int, Json]) -> Json:
+    """The rank and its factors; what an older ledger did not keep is null."""
+    ranks: Json = records[max(records)].get("ranks", {}) if records else {}
+    rank = v.rank or ranks.get(v.id)
+    confidence = 1 - (v.rate.high - v.rate.low) if v.rate.n else None
+    return {"rank": rank, "reach": v.reach if v.suite or v.reach else None, "confidence": confidence}
+
+
+def _history(
+    ledger: Ledger, indices: Sequence[int], records: Mapping[int, Json]
+) -> tuple[dict[str, list[Json]], dict[str, int]]:
+    """(id → a row a round, id → the last round that measured it). Older records do not say what was not measured."""
+    history: dict[str, list[Json]] = {}
+    last: dict[str, int] = {}
+    for index in indices:
+        unmeasured = records.get(index, {}).get("not_measured", ())
+        for v in ledger.vulnerabilities(index):
+            measured = v.id not in unmeasured
+            if measured:
+                last[v.id] = index
+            history.setdefault(v.id, []).append(
+                {"round": index, "status": str(v.status), "rate": as_json(v.rate), "measured": measured}
+            )
+    return history, last
+
+
+def _about(attempt: Attempt) -> Json:
+    """An attempt without its text."""
+    final = attempt.final
+    names = ("id", "case", "attack", "family", "language", "breach")
+    said = {f"{role}_turns": sum(message.role == role for message in attempt.transcript) for role in _ROLES}
+    characters = sum(len(message.content) for message in attempt.transcript)
+    label = final.label if final else ""
+    return {**{name: getattr(attempt, name) for name in names}, **said, "characters": characters, "label": label}
+
+
+def _rows(ledger: Ledger, found: Sequence[Vulnerability], stages: Sequence[StageRow]) -> dict[str, list[Json]]:
+    """Id → the training rows that were made of it, by round: {round, mix: {kind: n}, pairs, ids}."""
+    ids = {v.id for v in found}
+    made: dict[str, list[Json]] = defaultdict(list)
+    for round in sorted({row.round for row in stages if row.name == "curate" and row.finished}):
+        mix: dict[str, Counter[str]] = defaultdict(Counter)
+        named: dict[str, dict[str, None]] = defaultdict(dict)
+        pairs: Counter[str] = Counter()
+        for dataset in ("sft", "dpo"):
+            for example in ledger.examples(round=round, dataset=dataset):
+                for id in ids.intersection(example.parents):
+                    named[id][example.id] = None
+                    if dataset == "sft":
+                        mix[id][example.kind] += 1
+                    else:
+                        pairs[id] += 1
+        for id, rows in named.items():
+            made[id].append({"round": round, "mix": dict(mix[id]), "pairs": pairs[id], "ids": list(rows)[:ROWS]})
+    return made
+
+
+def _notes(ledger: Ledger) -> dict[str, list[Json]]:
+    """Id → what people wrote of it, oldest first: {round, what, text}."""
+    found: dict[str, list[Json]] = defaultdict(list)
+    for event in ledger.events(kind="vulnerability"):
+        payload = event.payload
+        what, text = str(payload.get("what", "note")), str(payload.get("text", ""))
+        found[str(payload.get("id", ""))].append({"round": event.round, "what": what, "text": text})
+    return found
