@@ -1,4 +1,5 @@
-"""The HTML report in a real browser: nothing runs, nothing is loaded, the charts are drawn, nothing sticks out."""
+"""The HTML report in a real browser: nothing runs, nothing is loaded, the charts are drawn, nothing sticks out, and
+hostile transcripts are there as text."""
 
 from __future__ import annotations
 
@@ -9,13 +10,28 @@ from typing import Any
 
 import pytest
 
-from breakfix.report import page
+from breakfix.core import Attempt, Case, Estimate, Expect, Message, Split, Verdict, Vulnerability, ask
+from breakfix.ledger import Ledger
+from breakfix.report import build, page
 
 CHROMIUM = Path("/usr/bin/chromium")
 FIXTURE = Path(__file__).parent / "fixtures" / "report_document.json"
 HOSTILE = (
     "</pre><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">\u202e\x1b[31m\ud800"
 )
+TRICKS = {
+    "script": "</pre></details></style><script>document.title='owned';alert(1);fetch('//example.org')</script>",
+    "handlers": "<img src='http://127.0.0.1:9/x' onerror=alert(2)><svg onload=alert(3)><body onload=alert(4)>",
+    "loads": "<iframe src='http://127.0.0.1:9/'></iframe><link rel=stylesheet href='http://127.0.0.1:9/a.css'>"
+    "<style>body{display:none;background:url(http://127.0.0.1:9/b)}</style>"
+    "<meta http-equiv=refresh content='0;url=//x'>",
+    "links": "<a href='javascript:alert(5)'>click</a><form action='//127.0.0.1:9/'><input autofocus onfocus=alert(6)>",
+    "bidi": "\u202egnp.exe\u2066 hidden\u200bword \u2069\u061c",
+    "ansi": "\x1b[2J\x1b[31mred\x1b]8;;http://127.0.0.1:9/\x07link\x9b0m",
+    "nothing": "a\x00b \ud800 lone \udfff \U000e0041 tag e" + "\u0301" * 90,
+    "template": "{{ 7*7 }} {% raw %} ${7*7} &lt;b&gt;",
+}
+LINE = "one line of a megabyte " * 45_600
 
 pytestmark = pytest.mark.skipif(not CHROMIUM.is_file(), reason="no /usr/bin/chromium: install the package chromium")
 
@@ -43,32 +59,140 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {"role": "assistant", "text": "word " * 200_000, "clipped": 0},
     ]
     words = dict.fromkeys(("case", "attack", "family", "persona", "hazard", "language", "label"), HOSTILE)
-    document["transcripts"].append({"id": "a1", **words, "breach": 0, "turns": turns})
+    id = document["vulnerabilities"][0]["evidence"][0]
+    document["transcripts"].append({"id": id, **words, "breach": 0, "turns": turns})
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(page(document), encoding="utf-8")
     return path
 
 
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose requests, replies, ids, names and notes all want to do harm, at the level that shows most."""
+    folder = tmp_path_factory.mktemp("hostile")
+    verdict = Verdict(0.0, "none", "answered", f"rules@1 {TRICKS['script']}")
+    with Ledger.open(folder / "run", create=True) as ledger:
+        texts = [*TRICKS.values(), LINE]
+        made = [
+            Attempt(
+                f"a{i}{TRICKS['handlers']}", "c1", "m", f"direct{TRICKS['ansi']}", "direct", "low-skilled", "hate",
+                f"en{TRICKS['bidi']}", Expect.REFUSE, (Message("user", text), Message("assistant", text)), (verdict,),
+                0, 1, 7, 5, 0.1,
+            )
+            for i, text in enumerate(texts)
+        ]  # fmt: skip
+        ledger.add_cases([Case("c1", ask("x"), Expect.REFUSE, "mine", Split.DEV, "hate")])
+
+        def evaluate() -> dict[str, Any]:
+            ledger.add_attempts(made, round=0, stage="evaluate")
+            return {"metrics": {}, "suites": {}, "skipped": [{"suite": "x", "reason": "".join(TRICKS.values())}]}
+
+        def identify() -> dict[str, Any]:
+            share = Estimate(1.0, 0.7, 1.0, len(made))
+            found = [
+                Vulnerability(
+                    f"V{n}{TRICKS['links']}", "harmful_compliance", f"Weakness {trick}", f"hate{trick}", trick, trick,
+                    4.0, share, tuple(a.id for a in made[n : n + 5]), {trick: 1}, topic=trick, reproducer=made[n].id,
+                )
+                for n, trick in enumerate(TRICKS.values())
+            ]  # fmt: skip
+            ledger.add_vulnerabilities(found, round=0)
+            told = {"n": 1, "what": "note", "id": found[0].id, "by": TRICKS["script"], "text": TRICKS["handlers"]}
+            ledger.add_event(0, "people", "vulnerability", told)
+            reason = {"name": TRICKS["script"], "value": 1.0, "bound": 1.0, "limit": 0.3, "ok": False}
+            why = {found[0].id: {"said": TRICKS["loads"], "p": 0.5, TRICKS["links"]: TRICKS["script"]}}
+            return {"vulnerabilities": [], "why": why, "gate": {"decision": "FAIL", "reasons": [reason]}}
+
+        ledger.stage(0, "evaluate", {}, evaluate)
+        ledger.stage(0, "identify", {}, identify)
+        document = build(ledger, "full")
+    path = folder / "report.html"
+    path.write_text(page(document), encoding="utf-8")
+    return path
+
+
+class Watched:
+    """A tab, and all that it did beside showing the page."""
+
+    def __init__(self, browser: Any, file: Path, width: int = 1200, scheme: str = "light") -> None:
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+        self.tab.on("console", lambda message: self.said.append(message.text))
+        self.tab.on("pageerror", lambda error: self.said.append(str(error)))
+        self.tab.on("dialog", lambda dialog: (self.said.append(dialog.message), dialog.dismiss()))
+        self.tab.on("request", lambda request: self.asked.append(request.url))
+        self.file = file
+        self.tab.goto(file.as_uri())
+        self.tab.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        self.tab.wait_for_timeout(200)
+
+    def was_quiet(self) -> None:
+        assert self.said == []
+        assert [url for url in self.asked if not url.startswith("data:")] == [self.file.as_uri()]
+        found = (
+            "document.querySelectorAll('script, img, iframe, form, input, object, embed, link:not([rel=icon])').length"
+        )
+        assert self.tab.evaluate(found) == 0
+        inside = "document.documentElement.scrollWidth <= innerWidth"
+        assert self.tab.evaluate(inside), "the page itself does not scroll sideways"
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1100, "light"), (390, "dark")])
 def test_it_opens_quietly_with_its_charts_and_nothing_runs(browser: Any, report: Path, width: int, scheme: str):
-    tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    said: list[str] = []
-    asked: list[str] = []
-    tab.on("console", lambda message: said.append(message.text))
-    tab.on("pageerror", lambda error: said.append(str(error)))
-    tab.on("request", lambda request: asked.append(request.url))
-    tab.goto(report.as_uri())
-    tab.wait_for_timeout(200)
-    assert said == []
-    assert [url for url in asked if not url.startswith("data:")] == [report.as_uri()]
+    watched = Watched(browser, report, width, scheme)
+    tab = watched.tab
+    watched.was_quiet()
     assert tab.title().startswith("smollm2-demo</pre><script>"), "the text is the title; it did not set the title"
-    assert tab.evaluate("document.querySelectorAll('script, img, iframe').length") == 0
-    visible = "[...document.querySelectorAll('svg')].filter(s => s.getBoundingClientRect().height > 80)"
-    assert tab.evaluate(f"{visible}.length") == 8
+    visible = "[...document.querySelectorAll('svg.chart')].filter(s => s.getBoundingClientRect().height > 60)"
+    assert tab.evaluate(f"{visible}.length") == 10
     assert tab.evaluate(f"{visible}.every(s => s.querySelectorAll('path, rect').length > 3)")
-    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth"), (
-        "the page itself does not scroll sideways"
-    )
+    history = [row for v in json.loads(FIXTURE.read_text())["vulnerabilities"] for row in v["history"]]
+    assert tab.evaluate("document.querySelectorAll('svg.spark circle').length") == len(history)
+    unnamed = "[...document.querySelectorAll('svg')].filter(s => !s.querySelector('title') || !s.querySelector('desc'))"
+    assert tab.evaluate(f"{unnamed}.length") == 0
+    assert tab.evaluate("[...document.querySelectorAll('thead th')].every(th => th.scope === 'col')")
+    tab.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1200, "light"), (390, "dark")])
+def test_hostile_transcripts_are_shown_as_text_and_do_nothing(browser: Any, hostile: Path, width: int, scheme: str):
+    watched = Watched(browser, hostile, width, scheme)
+    tab = watched.tab
+    watched.was_quiet()
+    assert "owned" not in tab.title()
+    texts: list[str] = tab.evaluate("[...document.querySelectorAll('pre')].map(one => one.textContent)")
+    assert TRICKS["script"] in texts and TRICKS["handlers"] in texts and TRICKS["loads"] in texts
+    assert TRICKS["links"] in texts and TRICKS["template"] in texts
+    shown = "\n".join(texts)
+    for mark in (
+        "⟨U+202E⟩gnp.exe",
+        "⟨U+200B⟩",
+        "⟨U+001B⟩[31mred",
+        "⟨U+0000⟩",
+        "⟨U+D800⟩ lone",
+        "⟨U+DFFF⟩",
+        "⟨U+E0041⟩",
+    ):
+        assert mark in shown, mark
+    [line] = {text for text in texts if text.startswith("one line")}
+    assert len(line) < 21_000 and "more characters, in the ledger" in line
+    links = "[...document.querySelectorAll('a')].every(a => a.getAttribute('href').startsWith('#vulnerability-'))"
+    assert tab.evaluate(links)
+    first = "[...document.querySelectorAll('pre')].every(one => one.getBoundingClientRect().width <= innerWidth)"
+    assert tab.evaluate(first)
+    tab.locator("a").first.click()
+    watched.was_quiet()
+    tab.close()
+
+
+def test_a_link_leads_to_the_page_of_a_vulnerability(browser: Any, report: Path):
+    tab = browser.new_page()
+    tab.goto(report.as_uri())
+    tab.locator("table.vulnerabilities a").nth(1).click()
+    top = "document.querySelector(':target').getBoundingClientRect().top"
+    assert tab.evaluate("document.querySelector(':target').tagName") == "H2"
+    assert -5 <= tab.evaluate(top) < 720
     tab.close()
 
 

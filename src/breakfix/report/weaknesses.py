@@ -146,7 +146,7 @@ def _history(
 
 
 def _about(attempt: Attempt) -> Json:
-    """An attempt without its text."""
+    """An attempt without what was said in it."""
     final = attempt.final
     names = ("id", "case", "attack", "family", "language", "breach")
     said = {f"{role}_turns": sum(message.role == role for message in attempt.transcript) for role in _ROLES}
@@ -177,10 +177,13 @@ def _rows(ledger: Ledger, found: Sequence[Vulnerability], stages: Sequence[Stage
 
 
 def _notes(ledger: Ledger) -> dict[str, list[Json]]:
-    """Id → what people wrote of it, oldest first: {round, what, text}."""
+    """Id → what people did with it and wrote of it, oldest first: {round, what, by, text}; what was undone is left
+    out."""
     found: dict[str, list[Json]] = defaultdict(list)
-    for event in ledger.events(kind="vulnerability"):
-        payload = event.payload
-        what, text = str(payload.get("what", "note")), str(payload.get("text", ""))
-        found[str(payload.get("id", ""))].append({"round": event.round, "what": what, "text": text})
+    events = [(event.round, event.payload) for event in ledger.events(kind="vulnerability")]
+    undone = {told.get("of") for _, told in events if told.get("what") == "undo"}
+    for round, told in events:
+        if told.get("what") != "undo" and told.get("n") not in undone:
+            words = {name: str(told.get(name, "")) for name in ("what", "by", "text")}
+            found[str(told.get("id", ""))].append({"round": round, **words})
     return found

@@ -17,7 +17,7 @@ ALL = "all"
 
 def matrix(document: Json, kind: str, by: str) -> list[Json]:
     """{round, heads, rows: [{name, cells}]} of each round that has cells of this kind. `by`: family | language. The
-    last column and the last row are of all."""
+    first column and the last row are of all."""
     return [
         {"round": round_name(one["index"]), **_table(found, by, document["run"]["families"])}
         for one in document["rounds"]
@@ -42,7 +42,7 @@ def _table(cells: Iterable[Json], by: str, families: Json) -> Json:
     columns = sorted({c for _, c in sums if c != ALL}, key=side)
     heads = [{"name": _head(name, by), "held_out": families.get(name) == "held_out"} for name in columns]
     filled = [
-        {"name": _row(row), "cells": [_cell(sums.get((row, column))) for column in (*columns, ALL)]}
+        {"name": _row(row), "cells": [_cell(sums.get((row, column))) for column in (ALL, *columns)]}
         for row in (*rows, ALL)
     ]
     return {"heads": heads, "rows": filled}
