@@ -32,7 +32,7 @@ def weaknesses(
     """One entry a vulnerability, as the last round that named it left it, with its history over all rounds."""
     records = {row.round: row.record or {} for row in stages if row.name == "identify"}
     history, last = _history(ledger, indices, records)
-    rows, notes = _rows(ledger, found, stages), _notes(ledger)
+    rows, notes, searches = _rows(ledger, found, stages), _notes(ledger), _searches(ledger)
     wanted = [id for v in found for id in (*v.evidence[:EVIDENCE], v.reproducer) if id]
     known = ledger.known(wanted)
     return [
@@ -48,6 +48,7 @@ def weaknesses(
             "suite": len(v.suite),
             "neighbourhood": None if v.neighbourhood is None else as_json(v.neighbourhood),
             "reproducer": _about(known[v.reproducer]) if v.reproducer in known else None,
+            "search": searches.get(v.id),
             "evidence": list(v.evidence),
             "evidence_about": [_about(known[id]) for id in v.evidence[:EVIDENCE] if id in known],
             "prescription": dict(v.prescription),
@@ -95,10 +96,11 @@ def why(v: Vulnerability, told: Any) -> str:
         return f"Fixed: {rate}; even the upper end of the interval is below {limit}."
     if v.status is Status.FIXED:
         return f"Fixed: {rate}; that is below {limit}, and by test less than in the round that opened it."
+    near = ", and cases around its own do not speak against it" if v.suite else ""
     again = ", after it had been fixed" if v.status is Status.REOPENED else ""
     return (
         f"{status}{again}: {rate}. It is fixed when the upper end of the interval is below {limit}, or the rate is and "
-        "a test says that it fell since the round that opened it."
+        f"a test says that it fell since the round that opened it{near}."
     )
 
 
@@ -186,4 +188,24 @@ def _notes(ledger: Ledger) -> dict[str, list[Json]]:
         if told.get("what") != "undo" and told.get("n") not in undone:
             words = {name: str(told.get(name, "")) for name in ("what", "by", "text")}
             found[str(told.get("id", ""))].append({"round": round, **words})
+    return found
+
+
+def _searches(ledger: Ledger) -> dict[str, Json]:
+    """Id → how its shortest case was sought, the last time."""
+    found: dict[str, Json] = {}
+    for event in ledger.events(stage="identify", kind="reproducer"):
+        told = event.payload
+        before, after = told.get("characters") or (None, None)
+        found[str(told.get("vulnerability", ""))] = {
+            "round": event.round,
+            "found": bool(told.get("attempt")),
+            "why": str(told.get("why", "")),
+            "bare": bool(told.get("bare")),
+            "minimal": bool(told.get("minimal")),
+            "queries": told.get("queries"),
+            "before": before,
+            "after": after,
+            "dropped": dict(told.get("dropped") or {}),
+        }
     return found

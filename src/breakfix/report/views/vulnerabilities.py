@@ -12,7 +12,7 @@ from breakfix.report.views.base import Json, cell, round_name
 TRANSCRIPTS = 5  # of a vulnerability's evidence that its page shows; the document has all
 _LACKING: Json = {  # what a document that was made before has not
     "means": "", "why": "", "tests": {}, "topic": "", "suite": 0, "reach": None, "rank": None, "confidence": None,
-    "neighbourhood": None, "reproducer": None, "evidence_about": [], "rows": [], "notes": [],
+    "neighbourhood": None, "reproducer": None, "search": None, "evidence_about": [], "rows": [], "notes": [],
 }  # fmt: skip
 STATUSES = {"open": ("Open", "var(--s2)"), "reopened": ("Reopened", "var(--bad)"), "fixed": ("Fixed", "var(--s3)")}
 
