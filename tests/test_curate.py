@@ -323,6 +323,18 @@ def test_a_later_round_takes_fresh_prompts_and_replays_a_few(ledger: Ledger, jso
     assert not first & second  # 10 % of 5 rows rounds down to none
 
 
+def test_replay_may_be_off(ledger: Ledger, jsonl: Path) -> None:
+    off = config(source(jsonl), harmful=10, pairs=20, replay=0.0)
+    curated(off, ledger, Refuser("glaciers", ANSWER))
+    record = curated(off, ledger, Refuser("glaciers", ANSWER), round=2)
+    assert record["replayed"] == 0 and record["rows"]["sft"] > 0
+
+
+def test_settings_that_came_later_leave_what_was_made_before_them() -> None:
+    assert not {"replay", "failures", "sources"} & set(Curate().asked())
+    assert set(Curate(replay=0.2, failures=False).asked()) - set(Curate().asked()) == {"replay", "failures"}
+
+
 def test_the_same_seed_gives_the_same_rows(tmp_path: Path, jsonl: Path) -> None:
     found: list[list[str]] = []
     for name in ("a", "b"):

@@ -148,6 +148,17 @@ class Curate(Section):
         default=0.75, gt=0, le=1, description="edit similarity of two replies' first tokens from which they are no pair"
     )
     helper: str | None = Field(default=None, description="model that paraphrases; none: by rule")
+    replay: float = Field(default=0.1, ge=0, lt=1, description="of each kind's rows, those that earlier rounds had")
+    failures: bool = Field(
+        default=True, description="learn from what the last round failed at; false: from sources only"
+    )
+
+    def asked(self) -> dict[str, Any]:
+        """What identifies a round's data, without `sources`; `replay` and `failures` only where they change something,
+        so that what was made before them stands."""
+        later = {"replay", "failures"}
+        same = {name for name in later if getattr(self, name) == type(self).model_fields[name].default}
+        return self.model_dump(mode="json", exclude={"sources", *same})
 
     @model_validator(mode="after")
     def _shares(self) -> Curate:

@@ -263,7 +263,7 @@ class Cycle:
         name = config.curate.helper
         seen, _ = chosen(config.redteam.seen, config.redteam.held_out)
         inputs = {
-            "curate": config.curate.model_dump(mode="json", exclude={"sources"}),
+            "curate": config.curate.asked(),
             "sources": [read(source) for source in config.curate.sources],
             "pairs": config.train.dpo.max_pairs if config.train.dpo.enabled else 0,
             "longest": config.train.sft.max_length,

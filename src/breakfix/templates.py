@@ -53,6 +53,8 @@ COMMENTS = {
     "curate.recovery_share": "of the harmful rows, replies that began to answer and turn away; as many twins",
     "curate.on_policy": "refusals sampled from the policy for each harmful row that becomes a pair; 0: composed ones",
     "curate.alike": "similarity of two replies' first tokens from which they make no pair",
+    "curate.replay": "of each kind's rows, those that earlier rounds learnt from already",
+    "curate.failures": "false: rows from sources alone, whatever the last round failed at",
     "curate.helper": "model that puts failures into other words; none: by rule",
     "curate.embedding": "such as 0.93: drop prompts that mean what is measured, in other words; null: not looked for",
     "curate.check_language": "drop prompts that are surely in another language than they say",

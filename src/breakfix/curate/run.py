@@ -31,7 +31,6 @@ from breakfix.curate.unclear import unclear
 from breakfix.errors import DataError
 from breakfix.ledger import Ledger
 
-REPLAY = 0.1  # share of each kind's rows that earlier rounds had already
 SPARE = 1.15  # more prompts are answered than rows wanted, for some replies will not do
 SHOWN_CUTS = 50
 
@@ -98,7 +97,8 @@ def run(
     )  # fmt: skip
     here = _Round(config, ledger, base_model, judge, round, progress, wrap, clean, order, policy, helper)
     gathered = gather(config.curate.sources, seed=config.seed, longest=longest, resolve=resolve)
-    open_ = [v for v in (ledger.vulnerabilities(round=round - 1) if round else []) if v.status is not Status.FIXED]
+    learnt = round and config.curate.failures
+    open_ = [v for v in (ledger.vulnerabilities(round=round - 1) if learnt else []) if v.status is not Status.FIXED]
     found = _failures(here, open_, gathered.prompts)
     prompts = _step(here, [*found.prompts, *gathered.prompts])
     rows, wanted, replayed = _rows(here, prompts, open_)
@@ -184,7 +184,7 @@ def _rows(
     replayed = {
         kind: mix.replay(
             [e for e in fine if e.kind == kind],
-            int(wanted[kind] * REPLAY),
+            int(wanted[kind] * here.config.curate.replay),
             here.rng(f"replay {kind}"),
         )
         for kind in KINDS
