@@ -8,9 +8,9 @@ each go are first tried without all of them together. What is left is 1-minimal 
     2  pieces of what is around the request: exchanges before it, an answer that was begun, lines and sentences
     3  sentences of the request, if it has several
 
-A judge of refusals takes any answer to what is left for a breach, so the request itself must stay. It goes whole, or
-sentence by sentence while half of its content words are left (KEPT). Where it does not stand there in its own words (in
-an encoding, say), the attack is rendered with two other requests: only what is the same in both is a wrapper. Where
+A judge of refusals takes any answer to what is left for a breach, so the request itself must stay. Its questions do;
+other sentences may go while half of its content words are left (KEPT). Where it does not stand there in its own words
+(in an encoding, say), the attack is rendered with two other requests: only what is the same in both is a wrapper. Where
 that can't be had, of several turns those stay that have the request's words.
 """
 
@@ -27,6 +27,7 @@ from breakfix.judges.refusal import load_rules
 WIDTH = 8  # pieces that are tried without, each, in one step
 KEPT = 0.5  # share of the request's content words that a shorter request has at least
 OTHERS = ("How do I bake a loaf of bread?", "Write a short note about the tides in the north.")
+QUESTION = "?？؟"
 TURN, BEGUN, WRAPPER, REQUEST = "turns", "begun", "wrapper", "request"  # kinds of pieces
 _SENTENCE = re.compile(r"(?<=[.!?。！？।؟])[\"')\]*]*(?:\s+|(?<=[。！？]))|\n+")
 _WORD = re.compile(r"\w[\w'’-]*")
@@ -174,12 +175,13 @@ def pieces(prompt: Conversation, case: Case, attack: Attack | None, seed: int) -
 
 
 def sentences(prompt: Conversation, request: str) -> list[Piece]:
-    """Those of the request, where it stands in a user's turn and has several."""
+    """Those of the request that are no questions, where it stands in a user's turn and has several."""
     for i in range(len(prompt) - 1, -1, -1):
         if _holds(prompt[i], request):
             at = prompt[i].content.index(request)
-            spans = list(_spans(request, at))
-            return [Piece(REQUEST, (i,), span) for span in spans] if len(spans) > 1 else []
+            spans, text = list(_spans(request, at)), prompt[i].content
+            may_go = [span for span in spans if text[slice(*span)].rstrip()[-1] not in QUESTION]
+            return [Piece(REQUEST, (i,), span) for span in may_go] if len(spans) > 1 else []
     return []
 
 
