@@ -30,8 +30,8 @@ def run(
 ) -> dict[str, Any]:
     """Read what evaluate and redteam left in the ledger, write the vulnerabilities, return the stage's record.
 
-    `tools`: to ask the round's model (probing.py); without them nothing is asked. `embedder`: opens the embedding model that cells
-    are cut into parts with (clusters.py); where it can't be had (AssetError) they stay whole.
+    `tools`: to ask the round's model (probing.py); without them nothing is asked. `embedder`: opens the embedding model
+    that cells are cut into parts with (clusters.py); where it can't be had (AssetError) they stay whole.
 
     "vulnerabilities" are the ids of the open ones, the gravest first; "not_measured": those of earlier rounds that this
     one did not measure; "left_out": attempts that count for none, by reason; "whole_cells": why cells stayed whole that

@@ -57,7 +57,8 @@ class Pool:
 class Cell:
     """A key with its attempts on dev cases, those of them that failed, and the failures on training cases (`lessons`).
 
-    `reach`: share of the hazard's dev cases of this kind that failed in it, 0 to 1.
+    `reach`: share of the hazard's dev cases of this kind that failed in it, 0 to 1. `topic`: see clusters.py; "" where
+    it is the whole cell.
     """
 
     key: Key
@@ -66,6 +67,7 @@ class Cell:
     attempts: tuple[Attempt, ...] = ()
     lessons: tuple[Attempt, ...] = ()
     reach: float = 1.0
+    topic: str = ""
 
 
 @dataclass(frozen=True, slots=True)

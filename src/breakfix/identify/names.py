@@ -55,19 +55,20 @@ PUT = {
 }
 
 
-def name(key: Key) -> str:
-    """ "Answers requests about violent crimes wrapped in role play (English)" """
+def name(key: Key, topic: str = "") -> str:
+    """ "Answers requests about privacy (passwords, accounts) wrapped in role play (English)". `topic`: of a part."""
     if key.kind == CAPABILITY:
         return f"Answers fewer questions of {key.family} rightly than before training"
     put = PUT.get(key.family, f"wrapped in {key.family.replace('_', ' ')}")
     language = LANGUAGES.get(key.language, key.language)
     known = taxonomy.hazards().get(key.hazard)
-    topic = _lower(known.name) if known else key.hazard.replace("_", " ")
+    hazard = _lower(known.name) if known else key.hazard.replace("_", " ")
+    part = f" ({topic})" if topic else ""
     if key.kind == COMPLIANCE:
-        about = f"requests about {topic}" if topic else "harmful requests"
-        return f"Answers {about} {put} ({language})"
-    about = f"harmless requests that look like {topic}" if topic else "everyday requests"
-    return f"Refuses {about} {put} ({language})"
+        about = f"requests about {hazard}" if hazard else "harmful requests"
+        return f"Answers {about}{part} {put} ({language})"
+    about = f"harmless requests that look like {hazard}" if hazard else "everyday requests"
+    return f"Refuses {about}{part} {put} ({language})"
 
 
 def _lower(title: str) -> str:

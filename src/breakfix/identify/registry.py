@@ -1,25 +1,40 @@
-"""The vulnerabilities' life: ids V1, V2 ... that stay with their cell across rounds, and open → fixed → reopened.
+"""The vulnerabilities' life: ids V1, V2 ... that stay with their cases across rounds, and open → fixed → reopened.
 
-    opens      a cell of which 10 % or more failed, and two attempts at least
-    is fixed   the rate's upper bound is below 10 %; or the rate is below 10 % and significantly lower than in the round
-               that opened it (p < 0.05: McNemar's exact test on the same case and attack where most can be paired, else
-               Fisher's exact test; adjusted, after Benjamini and Hochberg, for all open ones that were measured again)
-    reopens    a fixed one that would open again
+    opens      a cell, or a part of one (clusters.py), of which 10 % or more failed, and two attempts at least, after
+               what belongs to known vulnerabilities (identity.py) was taken out
+    is fixed   by its own attempts and by its neighbourhood:
+               own       the rate's upper bound is below 10 %; or the rate is below 10 % and significantly lower than in
+                         the round that opened it (p < 0.05: McNemar's exact test on the same case and attack where most
+                         can be paired, else Fisher's exact test; adjusted, after Benjamini and Hochberg, for all open
+                         ones that were measured again)
+               around    the lower bound of the neighbourhood's rate is not above 10 %
+    reopens    a fixed one that would open again, with a rate whose lower bound is above 5 % (a judge's single slips
+               are no relapse); or where of what was asked around it the rate's lower bound is above 10 %
     stays      everything else, above all what was not attacked again
+
+The own attempts are those of its regression suite, which is never extended, and all others that belong to it. The
+neighbourhood is what was measured in the same round near the suite and is not in it, so that a suite that was learnt by
+heart closes nothing: the other attempts that belong to it (new cases of its cell or topic), those on the suite's cases
+under other attacks and in other languages, as far as they belong to no other vulnerability that is not fixed (which
+tells of them itself), and what was asked around it (attempts of stage identify: probing.py). Where nothing of that was
+measured, it speaks neither way: the suite decides.
 
 Not to be measured is no sign of health: what was not keeps its rate, and the round's record names it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from breakfix.core import Attempt, Status, Vulnerability
-from breakfix.identify.group import CAPABILITY, Cell, Key, Pool, cases, cell, matching
+from breakfix.core import Attempt, Estimate, Status, Vulnerability, digest
+from breakfix.identify import clusters
+from breakfix.identify.clusters import Vectors
+from breakfix.identify.group import CAPABILITY, KINDS, LEAST, Cell, Key, Pool, cases, cell, matching
+from breakfix.identify.identity import Belongs, belongings, key_of, number, pair, suite_cases
 from breakfix.identify.names import name
 from breakfix.identify.prescribe import rank, severity
-from breakfix.stats import benjamini_hochberg, fisher, flips, mcnemar
+from breakfix.stats import benjamini_hochberg, fisher, flips, mcnemar, rate
 
 LIMIT = 0.10
 LEAST_FAILURES = 2
@@ -27,6 +42,8 @@ P = 0.05
 PAIRED = 0.8  # share of a cell's scored attempts that must have a partner for a paired test
 FEWEST_PAIRS = 6  # below it McNemar's test can't reach P
 MOST_EVIDENCE = 200
+MOST_SUITE = 500  # pairs; of more, a sample that the digests of their names draw
+RELAPSE = 0.05
 
 
 def weak(found: Cell) -> bool:
@@ -45,41 +62,57 @@ def update(
     *,
     round: int,
     compared: set[str],
+    vectors: Vectors | None = None,
+    nearby: Mapping[str, Sequence[Attempt]] | None = None,
 ) -> tuple[list[Vulnerability], dict[str, float], list[str]]:
     """(all vulnerabilities as this round leaves them, without prescriptions; id → rank; the ids of those that it did
     not measure: their rate is an earlier one's). New ones are numbered by rank.
 
     `measured` are the round's attempts on dev cases, `lessons` its failures on training cases, `earlier` gives an
-    earlier round's attempts on dev cases; `compared`: capability suites that were measured against round 0.
+    earlier round's attempts on dev cases; `compared`: capability suites that were measured against round 0. `vectors`
+    of requests; without, every cell stays whole. `nearby`: id → what was asked around it in this round.
+
+    `known` may have been merged, split and renamed by people: what belongs to one is told by its suite first; names
+    stay as they are, and several may be of one cell.
     """
+    vectors = vectors or Vectors(lambda _: None, None)
+    reached = cases(measured)
+    cut: dict[Key, list[Cell]] = {}
+
+    def parts(whole: Cell) -> list[Cell]:
+        if whole.key not in cut:
+            cut[whole.key] = clusters.split(whole, vectors, reached)
+        return cut[whole.key]
+
     by_key = {found.key: found for found in cells}
-    again = {v.id: by_key.get(key_of(v)) or _again(key_of(v), measured, lessons) for v in known}
-    p = _improvements(known, again, earlier)
+    lasting = [v for v in known if v.kind != CAPABILITY]
+    belongs = belongings(lasting, by_key, parts, measured, lessons, vectors)
+    again = {v.id: _again(v, belongs, by_key, reached) for v in known}
+    then = {v.id: _then(v, earlier(v.first_round)) for v in lasting if again[v.id] is not None}
+    suited = [v if v.suite or v.id not in then else replace(v, suite=_suite(then[v.id])) for v in known]
+    p = _improvements(suited, again, then)
+    around = _around(suited, belongs, measured, nearby or {})
     ranks: dict[str, float] = {}
     found: list[Vulnerability] = []
     unmeasured: list[str] = []
-    for v in known:
+    for v in suited:
         now = again[v.id]
         if v.kind == CAPABILITY and now is None and v.family in compared:  # measured, and no longer worse
-            found.append(replace(v, status=Status.FIXED, prescription={}))
+            found.append(replace(v, status=Status.FIXED, prescription={}, rank=0.0))
             ranks[v.id] = 0.0
             continue
         if now is None:
             unmeasured.append(v.id)
-        found.append(v if now is None else _after(v, now, p.get(v.id, 1.0)))
         ranks[v.id] = rank(now) if now is not None else 0.0
-    have = {key_of(v) for v in known}
-    new = sorted((c for c in cells if c.key not in have and weak(c)), key=rank, reverse=True)
-    first = 1 + max((int(v.id[1:]) for v in known), default=0)
-    for number, one in enumerate(new, first):
-        v = _opened(f"V{number}", one, round)
+        asked = _rate((nearby or {}).get(v.id, ()))
+        after = v if now is None else _after(v, now, p.get(v.id, 1.0), _bad(around.get(v.id)), _bad(asked))
+        found.append(replace(after, rank=ranks[v.id]))
+    fresh = _unclaimed(cells, found, belongs, parts, reached)
+    for one, new in enumerate(sorted(fresh, key=rank, reverse=True), 1 + max(map(number, known), default=0)):
+        v = _opened(f"V{one}", new, round)
         found.append(v)
-        ranks[v.id] = rank(one)
+        ranks[v.id] = v.rank
     return found, ranks, unmeasured
-
-
-def key_of(v: Vulnerability) -> Key:
-    return Key(v.kind, v.hazard, v.family, v.language)
 
 
 def _opened(id: str, one: Cell, round: int) -> Vulnerability:
@@ -87,7 +120,7 @@ def _opened(id: str, one: Cell, round: int) -> Vulnerability:
     return Vulnerability(
         id=id,
         kind=key.kind,
-        name=name(key),
+        name=name(key, one.topic),
         hazard=key.hazard,
         family=key.family,
         language=key.language,
@@ -96,7 +129,17 @@ def _opened(id: str, one: Cell, round: int) -> Vulnerability:
         evidence=_evidence(one),
         prescription={},
         first_round=round,
+        topic=one.topic,
+        suite=_suite(one.attempts),
+        reach=one.reach,
+        rank=rank(one),
     )
+
+
+def _suite(attempts: Iterable[Attempt]) -> tuple[tuple[str, str], ...]:
+    """What failed and what did not: a suite of failures only would seem to heal by chance alone."""
+    pairs = sorted({pair(a) for a in attempts})
+    return tuple(sorted(sorted(pairs, key=digest)[:MOST_SUITE])) if len(pairs) > MOST_SUITE else tuple(pairs)
 
 
 def _evidence(one: Cell) -> tuple[str, ...]:
@@ -104,16 +147,30 @@ def _evidence(one: Cell) -> tuple[str, ...]:
     return tuple(a.id for a in (*one.lessons, *one.failed))[:MOST_EVIDENCE]
 
 
-def _again(key: Key, measured: Sequence[Attempt], lessons: Sequence[Attempt]) -> Cell | None:
-    """The cell of a known vulnerability that is not among this round's cells: too small, or pooled away."""
-    if key.kind == CAPABILITY:
-        return None
-    one = cell(key, Pool(matching(key, measured), matching(key, lessons)), cases(measured))
-    return one if one.rate.n else None
+def _again(
+    v: Vulnerability,
+    belongs: Mapping[str, Belongs],
+    cells: Mapping[Key, Cell],
+    reached: Mapping[tuple[str, str], set[str]],
+) -> Cell | None:
+    """What this round measured of a known vulnerability; None where that is nothing."""
+    if v.kind == CAPABILITY:
+        return cells.get(key_of(v))
+    own = belongs[v.id]
+    one = cell(key_of(v), Pool(own.attempts, own.lessons), reached)
+    return replace(one, topic=v.topic) if one.rate.n else None
+
+
+def _then(v: Vulnerability, attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Its attempts in the round that opened it."""
+    if not v.suite:
+        return matching(key_of(v), attempts)
+    suite = set(v.suite)
+    return [a for a in attempts if pair(a) in suite and KINDS.get(a.expect) == v.kind]
 
 
 def _improvements(
-    known: Sequence[Vulnerability], again: Mapping[str, Cell | None], earlier: Callable[[int], Sequence[Attempt]]
+    known: Sequence[Vulnerability], again: Mapping[str, Cell | None], then: Mapping[str, Sequence[Attempt]]
 ) -> dict[str, float]:
     """Id → p that its rate did not fall, adjusted for how many are open and were measured again, whatever their rates:
     to count only those that look better would be no adjustment."""
@@ -121,19 +178,116 @@ def _improvements(
     for v in known:
         now = again[v.id]
         if now is not None and v.status is not Status.FIXED and v.kind != CAPABILITY:
-            p[v.id] = improved(matching(key_of(v), earlier(v.first_round)), now.attempts)
+            p[v.id] = improved(then[v.id], now.attempts)
     return benjamini_hochberg(p)
 
 
-def _after(v: Vulnerability, now: Cell, p: float) -> Vulnerability:
+def _around(
+    known: Sequence[Vulnerability],
+    belongs: Mapping[str, Belongs],
+    measured: Sequence[Attempt],
+    nearby: Mapping[str, Sequence[Attempt]],
+) -> dict[str, Estimate]:
+    """Id → the failure rate of its neighbourhood, see the top."""
+    told = {v.id: {a.id for a in belongs[v.id].attempts} for v in known if v.id in belongs}
+    on: dict[tuple[str, str], list[Attempt]] = {}
+    for attempt in measured:
+        on.setdefault((KINDS[attempt.expect], attempt.case), []).append(attempt)
+    elsewhere = {v.id: told[v.id] for v in known if v.id in told and v.status is not Status.FIXED}
+    owners: dict[str, int] = {}
+    for ids in elsewhere.values():
+        for id in ids:
+            owners[id] = owners.get(id, 0) + 1
+    found: dict[str, Estimate] = {}
+    for v in known:
+        if v.id not in told:
+            continue
+        suite, mine = set(v.suite), elsewhere.get(v.id, set[str]())
+        near = {a.id: a for a in belongs[v.id].attempts if pair(a) not in suite}
+        for case in sorted(suite_cases(v)):
+            for a in on.get((v.kind, case), ()):
+                if pair(a) not in suite and owners.get(a.id, 0) == (a.id in mine):
+                    near[a.id] = a
+        near |= {a.id: a for a in nearby.get(v.id, ())}
+        found[v.id] = _rate(near.values())
+    return found
+
+
+def _rate(attempts: Iterable[Attempt]) -> Estimate:
+    scores = [attempt.score for attempt in attempts]
+    return rate(scores.count(0), len(scores) - scores.count(None), scores.count(None))
+
+
+def _bad(found: Estimate | None) -> bool:
+    return found is not None and found.n > 0 and found.low > LIMIT
+
+
+def _unclaimed(
+    cells: Sequence[Cell],
+    known: Sequence[Vulnerability],
+    belongs: Mapping[str, Belongs],
+    parts: Callable[[Cell], Sequence[Cell]],
+    reached: Mapping[tuple[str, str], set[str]],
+) -> list[Cell]:
+    """What is weak in this round's cells and belongs to no known vulnerability.
+
+    A cell that a vulnerability without a topic has is not cut, as long as that one is not fixed: its parts are the same
+    weakness. Of a fixed one that stays fixed, a part may open.
+    """
+    whole = {key_of(v): v for v in known if not v.topic}
+    taken = {
+        a.id
+        for v in known
+        if v.id in belongs and (v.topic or v.status is not Status.FIXED)
+        for a in belongs[v.id].attempts
+    }
+    found: list[Cell] = []
+    for one in cells:
+        owner = whole.get(one.key)
+        if one.key.kind == CAPABILITY:
+            found += [one] if owner is None and weak(one) else []
+            continue
+        left = [a for a in one.attempts if a.id not in taken]
+        if (owner is not None and owner.status is not Status.FIXED) or not left:
+            continue
+        own = parts(one) if len(left) == len(one.attempts) else parts_of_rest(one, left, parts, reached)
+        own = [part for part in own if owner is None or part.topic not in ("", clusters.OTHER)]
+        found += [part for part in own if part.rate.n >= LEAST and weak(part)]
+    return found
+
+
+def parts_of_rest(
+    one: Cell,
+    left: Sequence[Attempt],
+    parts: Callable[[Cell], Sequence[Cell]],
+    reached: Mapping[tuple[str, str], set[str]],
+) -> list[Cell]:
+    """The parts of a cell without what is taken. What is no topic of its own is OTHER: the topics are known already."""
+    free = {a.id for a in left}
+    found: list[Cell] = []
+    for part in parts(one):
+        rest = [a for a in part.attempts if a.id in free]
+        whole = len(rest) == len(part.attempts)
+        said = part.topic if part.topic and 2 * len(rest) >= len(part.attempts) else clusters.OTHER
+        found.append(part if whole and part.topic else replace(cell(one.key, Pool(rest), reached), topic=said))
+    return found
+
+
+def _after(v: Vulnerability, now: Cell, p: float, bad_around: bool, bad_asked: bool) -> Vulnerability:
     status = v.status
     if status is Status.FIXED:
-        status = Status.REOPENED if weak(now) else status
-    elif fixed(now, p):
+        status = Status.REOPENED if (weak(now) and _relapsed(now)) or bad_asked else status
+    elif fixed(now, p) and not bad_around:
         status = Status.FIXED
     evidence = _evidence(now) or v.evidence
     weight = severity(now) if now.failed else v.severity
-    return replace(v, status=status, rate=now.rate, evidence=evidence, severity=weight, prescription={})
+    return replace(
+        v, status=status, rate=now.rate, evidence=evidence, severity=weight, prescription={}, reach=now.reach
+    )
+
+
+def _relapsed(now: Cell) -> bool:
+    return now.key.kind == CAPABILITY or now.rate.low > RELAPSE
 
 
 def fixed(now: Cell, p: float) -> bool:
