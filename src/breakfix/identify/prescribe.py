@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from breakfix import taxonomy
-from breakfix.core import Vulnerability
+from breakfix.core import Estimate, Vulnerability
 from breakfix.identify.group import CAPABILITY, COMPLIANCE, REFUSAL, Cell
 
 BUDGET = 0.5
@@ -38,10 +38,17 @@ def severity(cell: Cell) -> float:
 
 def rank(cell: Cell) -> float:
     """0 to 1, see above; 0 where nothing was scored."""
-    if cell.rate.n == 0:
-        return 0.0
-    confidence = max(0.0, 1 - (cell.rate.high - cell.rate.low))
-    return severity(cell) / 7 * cell.rate.value * cell.reach * confidence
+    return ranked(severity(cell), cell.rate, cell.reach)
+
+
+def confidence(rate: Estimate) -> float:
+    """0 to 1; 0 where nothing was scored."""
+    return max(0.0, 1 - (rate.high - rate.low)) if rate.n else 0.0
+
+
+def ranked(severity: float, rate: Estimate, reach: float) -> float:
+    """0 to 1, see the top; 0 where nothing was scored."""
+    return severity / 7 * rate.value * reach * confidence(rate) if rate.n else 0.0
 
 
 def prescriptions(
