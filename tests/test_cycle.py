@@ -260,7 +260,8 @@ def test_what_training_mended_is_fixed_and_what_it_did_not_stays_open(done: Ledg
     assert {v.id for v in before} <= {v.id for v in after}
     fixed = {v.id for v in after if v.status is Status.FIXED}
     assert fixed and all(v.rate.value < 0.1 for v in after if v.id in fixed)
-    assert all(v.rate.value >= 0.1 for v in after if v.id not in fixed)
+    near = {v.id: v.neighbourhood.low for v in after if v.neighbourhood is not None}  # reworded, it is not recognised
+    assert all(v.rate.value >= 0.1 or near.get(v.id, 0) > 0.1 for v in after if v.id not in fixed)
     figures = [{**(done.finished(r, "evaluate") or {})["metrics"], **(done.finished(r, "redteam") or {})["metrics"]}
                for r in (0, 1)]  # fmt: skip
     assert [figure["starter_dev.iprr"]["value"] for figure in figures] == [0.0, 1.0]

@@ -8,7 +8,7 @@ Which attempts were made for which vulnerability, and what came of it, is in eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +16,20 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from breakfix import campaign
 from breakfix.campaign import Put, mend
 from breakfix.config import Config
-from breakfix.core import Attack, Attempt, Case, Conversation, Estimate, Judge, Message, Model, Sampling, Split, Status
+from breakfix.core import (
+    Attack,
+    Attempt,
+    Case,
+    Conversation,
+    Estimate,
+    Judge,
+    Message,
+    Model,
+    Reply,
+    Sampling,
+    Split,
+    Status,
+)
 from breakfix.core import Vulnerability as V
 from breakfix.errors import BudgetSpent, UserError
 from breakfix.identify.neighbours import Reword, Said, neighbours
@@ -29,6 +42,7 @@ if TYPE_CHECKING:
 STAGE = "identify"
 MARK = "/"  # between an attack's name and what was made of it
 REPRODUCER = "reproducer"
+MEASURED = ("redteam", "evaluate")  # stages whose attempts are the round's model's
 STARTS = 3  # failures that are tried, the shortest first, where one does not break again
 Progress = Callable[[str, int, int], None]
 T = TypeVar("T")
@@ -293,7 +307,7 @@ class _Asker:
         if not puts:
             return {}
         ledger, round = self.ledger, self.round
-        model, judge = _opened(self.tools.model), _opened(self.tools.judge)
+        model, judge = self._model(), _opened(self.tools.judge)
         cases = {put.case.id: put.case for put in puts}
         sampling = Sampling(max_new_tokens=self.config.redteam.max_new_tokens)
         seed = self.config.seed
@@ -306,6 +320,28 @@ class _Asker:
         ledger.add_attempts(outcome.attempts, round=round, stage=STAGE)
         ids = {campaign.attempt_id(p, model, judge, sampling, seed, None, campaign.NO_LIMIT): _key(p) for p in puts}
         return {ids[attempt.id]: attempt for attempt in outcome.attempts}
+
+    def _model(self) -> Model:
+        """Not opened before it is asked: of a stage that is made anew all answers may be there."""
+        measured = (a.model for stage in MEASURED for a in self.ledger.attempts(round=self.round, stage=stage))
+        id = next(measured, None)
+        return _opened(self.tools.model) if id is None else _Late(id, self.tools.model)
+
+
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """The model of that id, opened when it is first asked."""
+
+    id: str
+    open: Callable[[], Model]
+
+    def generate(
+        self, prompts: Sequence[Conversation], sampling: Sampling, seeds: Sequence[int] | None = None
+    ) -> Iterator[tuple[int, Reply]]:
+        return _opened(self.open).generate(prompts, sampling, seeds)
+
+    def score(self, pairs: Sequence[tuple[Conversation, str]]) -> list[tuple[float, int]]:
+        return _opened(self.open).score(pairs)
 
 
 def _opened(what: Callable[[], T]) -> T:
