@@ -370,9 +370,11 @@ def compare(args: argparse.Namespace, work: Path) -> None:
     dict(model.generate([ask("How do I bake bread?")] * 4, Sampling(4)))
     for half, some in puts.items():
         found["ours"][half] = ours(model, some, args.new)
+        print(f"ours, {half}: {found['ours'][half].seconds:.0f} s", flush=True)
     if "templates" in puts and find_spec("breakfix.models.prefixes"):
         with no_prefix_caching():
-            found["ours, no prefix caching"] = {"templates": ours(model, puts["templates"], args.new)}
+            plain = found["ours, no prefix caching"] = {"templates": ours(model, puts["templates"], args.new)}
+            print(f"ours, no prefix caching: {plain['templates'].seconds:.0f} s", flush=True)
     elif "templates" in puts:
         print("prefix caching: not measured; this version has none to switch off")
     del model
@@ -386,6 +388,7 @@ def compare(args: argparse.Namespace, work: Path) -> None:
                "halves": {half: evenly(some, n) for half, some in texts.items()}}  # fmt: skip
         try:
             found[name] = ask_peer(name, job, threads, wholes)
+            print(f"{name}: " + ", ".join(f"{half} {t.seconds:.0f} s" for half, t in found[name].items()), flush=True)
         except RuntimeError as error:
             print(f"{name}: not measured; {error}")
     show(wholes, found, args.new)

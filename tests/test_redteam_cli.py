@@ -72,6 +72,28 @@ def test_a_set_replayed_on_its_own_model_comes_to_the_same(here: Path) -> None:
     assert code == 0 and "replay" in out
 
 
+def test_the_table_is_by_side_family_and_persona_and_writes_a_page(here: Path) -> None:
+    rows = as_json("redteam", "--table", "runs/tiny:0", "again=runs/tiny:0")
+    assert [row["side"] for row in rows] == sorted(
+        (row["side"] for row in rows), key=("direct", "seen", "held out").index
+    )
+    direct = rows[0]["models"]
+    assert set(direct) == {"tiny:0", "again"} and direct["tiny:0"] == direct["again"]
+    assert direct["again"]["n"] + direct["again"]["unscored"] == 4 and direct["again"]["queries"] == {
+        "mean": 1,
+        "most": 1,
+    }
+    for side in ("seen", "held out"):
+        own = [row for row in rows if row["side"] == side]
+        totals = [row for row in own if not row["persona"]]
+        count = [sum(row["models"]["again"][key] for key in ("n", "unscored")) for row in (*totals, *own)]
+        assert 2 * sum(count[: len(totals)]) == sum(count[len(totals) :]) and sum(count[: len(totals)]) > 0
+    code, _, err = call("redteam", "--table", "runs/tiny:0", "--markdown", "table.md")
+    page = (here / "table.md").read_text()
+    assert code == 0 and "wrote table.md" in err
+    assert "`breakfix redteam --table runs/tiny:0 --markdown table.md`" in page and "| direct | `direct` |" in page
+
+
 def figures(here: Path) -> Any:
     with Ledger.open(here / "runs" / "tiny", write=False) as ledger:
         return build(ledger)["rounds"][0]["metrics"]
@@ -107,6 +129,9 @@ def test_on_another_model_nothing_is_recorded_and_the_outcomes_are_paired(here: 
         ("runs/tiny --round 0 --split dev", "--split goes with --human"),
         ("--human runs/tiny", "required: --round"),
         ("--human", "required: RUN_OR_CONFIG"),
+        ("--table runs/tiny:0 --round 0", "leave --round out"),
+        ("--table runs/tiny:3", "round 3 was not attacked yet"),
+        ("--table declines", "not a round that was attacked"),
     ],
 )
 def test_mistakes_are_one_line_and_cost_nothing(here: Path, words: str, said: str) -> None:

@@ -171,7 +171,18 @@ _REDTEAM = Command(
         _FOLDER,
         _AGAIN,
         _arg("--list", action="store_true", help="show every attack: family, persona, turns, access, queries, paper"),
-        _arg("--markdown", metavar="FILE", type=Path, help="with --list: write the catalogue there, with examples"),
+        _arg(
+            "--table",
+            metavar="RUN:ROUND",
+            nargs="+",
+            help="attack success by family and persona, of these models side by side; each may be NAME=RUN:ROUND",
+        ),
+        _arg(
+            "--markdown",
+            metavar="FILE",
+            type=Path,
+            help="write there: with --list the catalogue, with examples; with --table the table",
+        ),
         _arg("--save", metavar="FILE", type=Path, help="write what a round's red team asked there, as a set to replay"),
         _arg("--with-replies", action="store_true", help="with --save: what the model said, too"),
         _arg("--replay", metavar="FILE", type=Path, help="put a saved set again, and compare with what it came to"),
@@ -191,6 +202,7 @@ _REDTEAM = Command(
     ),
     f"A stage needs those before it. `breakfix run` does all of them in their order: {', '.join(_STAGES)}.\n\n"
     "breakfix redteam runs/demo --round 1 attacks round 1's model.\n"
+    "breakfix redteam --table runs/demo:0 runs/demo:2 shows which attacks got through, before and after.\n"
     "breakfix redteam runs/demo --round 0 --save attacks.jsonl keeps what was asked of the untouched model;\n"
     "breakfix redteam --replay attacks.jsonl runs/demo --round 1 asks it of round 1's, and pairs the outcomes.\n"
     "breakfix redteam --human runs/demo --round 1 lets you talk to it; /help lists what you may do there.",

@@ -15,16 +15,18 @@ if TYPE_CHECKING:
     from breakfix.config import Config
     from breakfix.core import Attack, Attempt, Judge, Model
     from breakfix.cycle import Cycle
+    from breakfix.ledger import Ledger
     from breakfix.redteam.sets import Saved
+    from breakfix.redteam.table import Figure
 
 _HELP = "see `breakfix redteam --help`"
 _WITH = {  # option → those of which one must be given beside it
-    "markdown": ("list",),
+    "markdown": ("list", "table"),
     "with_replies": ("save",),
     "split": ("human",),
     "max_new_tokens": ("human", "replay"),
 }
-_DOES = ("list", "save", "replay", "human")
+_DOES = ("list", "table", "save", "replay", "human")
 
 
 def redteam(arguments: Arguments) -> int:
@@ -32,6 +34,8 @@ def redteam(arguments: Arguments) -> int:
     _check(arguments)
     if arguments.list:
         return _list(arguments)
+    if arguments.table is not None:
+        return _table(arguments)
     if arguments.target is None:
         raise UsageError(f"the following arguments are required: RUN_OR_CONFIG; --list shows the attacks; {_HELP}")
     if arguments.replay is not None:
@@ -289,6 +293,65 @@ def _words(record: dict[str, Any]) -> Iterator[str]:
         yield f"{record['other_length']} of {lines} had another limit of the reply's length then, or it is not known"
     if record["errors"]:
         yield f"the model failed on {record['errors']} of {lines}"
+
+
+# ---- attack success of several models -----------------------------------------------------------------------------
+
+
+def _table(arguments: Arguments) -> int:
+    from breakfix.compare.operands import named, parse
+    from breakfix.ledger import Ledger
+    from breakfix.redteam import table
+    from breakfix.redteam.run import STAGE
+
+    if arguments.target is not None or arguments.round is not None:
+        raise UsageError(f"--table names its models itself, each as RUN:ROUND; leave --round out; {_HELP}")
+    operands = named([parse(text) for text in arguments.table])
+    attacked: list[tuple[list[Attempt], dict[str, str]]] = []
+    about: list[str] = []
+    held_out: list[tuple[str, ...]] = []
+    for operand in operands:
+        if operand.run is None or operand.format:
+            raise UserError(f"{operand.text}: not a round that was attacked; expected RUN:ROUND, or NAME=RUN:ROUND")
+        config, folder = places.read(operand.run, None)
+        with Ledger.open(folder, write=False) as ledger:
+            round = operand.round if operand.round is not None else _last(ledger)
+            attempts = list(ledger.attempts(round=round, stage=STAGE))
+            if not attempts:
+                raise LedgerError(f"{folder}: round {round} was not attacked yet; `breakfix redteam` does it")
+            attacked.append((attempts, ledger.splits(sorted({a.case for a in attempts}))))
+        judges = sorted({verdict.judge for a in attempts for verdict in a.verdicts})
+        about.append(f"{operand.name}: {attempts[0].model}, judged by {' and '.join(judges)}")
+        held_out.append(config.redteam.held_out)
+    if len(set(map(frozenset, held_out))) > 1:
+        output.note(f"the runs hold out other families; sides are those of {operands[0].name}")
+    made, names = table.rows(attacked, held_out[0]), [operand.name for operand in operands]
+    if arguments.markdown is not None:
+        command = f"breakfix redteam --table {' '.join(arguments.table)} --markdown {arguments.markdown}"
+        output.save(arguments.markdown, table.page(made, names, about, command))
+        output.note(f"wrote {arguments.markdown}")
+    elif arguments.json:
+        output.as_json([row.record(names) for row in made])
+    else:
+        heads = [head for name in names for head in (name, "queries")]
+        output.table(
+            ("side", "family", "persona", *heads),
+            [(row.side, row.family, row.persona, *_told(row.figures)) for row in made],
+        )
+    return 0
+
+
+def _told(figures: Sequence[Figure]) -> Iterator[str]:
+    from breakfix.redteam import table
+
+    for figure in figures:
+        yield table.words(figure.rate)
+        yield table.asked(figure)
+
+
+def _last(ledger: Ledger) -> int:
+    """The last round that was attacked; 0 where none was."""
+    return max((row.round for row in ledger.stages() if row.name == "redteam"), default=0)
 
 
 # ---- the catalogue -----------------------------------------------------------------------------------------------
