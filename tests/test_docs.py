@@ -209,6 +209,7 @@ def test_every_attack_and_judge_has_its_row_in_papers() -> None:
                 "run",
                 "sets",
                 "steering",
+                "table",
                 "team",
                 "texts",
             },
