@@ -328,7 +328,7 @@ class _Asker:
         return _opened(self.tools.model) if id is None else _Late(id, self.tools.model)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Late:
     """The model of that id, opened when it is first asked."""
 
