@@ -37,7 +37,7 @@ class Argument:
 @dataclass(frozen=True, slots=True)
 class Command:
     """`target` is "module:function" below breakfix.cli. Every example runs in the tests. `children`: sub-commands, with
-    names of their own; without one of them the command itself is meant."""
+    names of their own; without one of them the command itself is meant, or the one that `default` names."""
 
     name: str
     help: str
@@ -46,6 +46,7 @@ class Command:
     arguments: tuple[Argument, ...] = ()
     more: str = ""
     children: tuple[Command, ...] = ()
+    default: str = ""
 
     def function(self) -> Function:
         module, _, name = self.target.partition(":")
@@ -91,6 +92,7 @@ def _temperature(text: str) -> float:
 
 _JSON = _arg("--json", action="store_true", help="print JSON")
 _RUN = _arg("run", metavar="RUN", nargs="?", type=Path, help="a run's folder (default: the latest one in runs/)")
+_ID = _arg("id", metavar="ID", help="a vulnerability's, such as V1")
 _FOLDER = _arg("--run", metavar="FOLDER", type=Path, help="the run's folder (default: runs/NAME of the config)")
 _ROUNDS = _arg(
     "--rounds", metavar="N", type=_positive, help="rounds after the untouched model's (default: the config's)"
@@ -462,6 +464,45 @@ _ALL = (
         _GATE,
     ),
     Command(
+        "vulns",
+        "a run's weaknesses by rank, each with its history; one whole; and what people do to them",
+        "breakfix vulns runs/demo",
+        "vulns:all_of_them",
+        more="`breakfix vulns RUN` is `breakfix vulns list RUN`.",
+        children=(
+            Command(
+                "list",
+                "all vulnerabilities, the gravest first",
+                "breakfix vulns list runs/demo --status open",
+                "vulns:all_of_them",
+                (
+                    _RUN,
+                    _arg("--round", metavar="N", type=_natural, help="default: the last that was identified"),
+                    _arg("--status", choices=("open", "fixed", "reopened"), help="those alone"),
+                    _arg("--markdown", metavar="FILE", type=Path, help="write the table there"),
+                    _JSON,
+                ),
+                "A round in brackets did not measure it.",
+            ),
+            Command(
+                "show",
+                "one vulnerability: what it means, why it is open or fixed, its figures, history, notes and evidence",
+                "breakfix vulns show V1 runs/demo",
+                "vulns:one",
+                (
+                    _ID,
+                    _RUN,
+                    _arg("--reveal", action="store_true", help="show what was asked and said, too: it may be harmful"),
+                    _arg(
+                        "--reproduce", action="store_true", help="seek the shortest case that breaks, asking the model"
+                    ),
+                    _JSON,
+                ),
+            ),
+        ),
+        default="list",
+    ),
+    Command(
         "trace",
         "where a training row, attempt, case, vulnerability, model or decision came from, and what came of it",
         "breakfix trace V1 runs/demo",
@@ -524,9 +565,22 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(argv: Sequence[str]) -> Call:
     """Raises UsageError; SystemExit after --help and --version."""
+    argv = _in_full(argv)
     _refuse_unknown(argv)
     arguments = parser().parse_args(argv or ["--help"])
     return Call(COMMANDS[arguments.command], arguments)
+
+
+def _in_full(argv: Sequence[str]) -> Sequence[str]:
+    """`vulns RUN` → `vulns list RUN`. What is nearly a sub-command's name, and no folder, is left to be refused."""
+    command = COMMANDS.get(argv[0]) if argv else None
+    if command is None or not command.default:
+        return argv
+    word, known = (argv[1] if len(argv) > 1 else ""), [child.name for child in command.children]
+    mistyped = bool(difflib.get_close_matches(word, known, n=1)) and not Path(word).exists()
+    if word in (*known, "-h", "--help") or mistyped:
+        return argv
+    return [argv[0], command.default, *argv[1:]]
 
 
 def _refuse_unknown(argv: Sequence[str]) -> None:
