@@ -93,6 +93,7 @@ def _temperature(text: str) -> float:
 _JSON = _arg("--json", action="store_true", help="print JSON")
 _RUN = _arg("run", metavar="RUN", nargs="?", type=Path, help="a run's folder (default: the latest one in runs/)")
 _ID = _arg("id", metavar="ID", help="a vulnerability's, such as V1")
+_BY = _arg("--by", metavar="WHO", help="who makes the edit (default: your login)")
 _FOLDER = _arg("--run", metavar="FOLDER", type=Path, help="the run's folder (default: runs/NAME of the config)")
 _ROUNDS = _arg(
     "--rounds", metavar="N", type=_positive, help="rounds after the untouched model's (default: the config's)"
@@ -498,6 +499,57 @@ _ALL = (
                     ),
                     _JSON,
                 ),
+            ),
+            Command(
+                "rename",
+                "give it a name, for good",
+                'breakfix vulns rename V1 runs/demo "Declines to talk of bread"',
+                "edits:rename",
+                (_ID, _RUN, _arg("name", metavar="NAME", help="the new name"), _BY),
+            ),
+            Command(
+                "note",
+                "keep a remark on it",
+                'breakfix vulns note V1 runs/demo "seen in the field, too"',
+                "edits:note",
+                (_ID, _RUN, _arg("text", metavar="TEXT", help="the remark"), _BY),
+            ),
+            Command(
+                "assign",
+                "say who looks after it",
+                "breakfix vulns assign V1 runs/demo Ada",
+                "edits:assign",
+                (_ID, _RUN, _arg("who", metavar="WHO", help='a name; "" is nobody'), _BY),
+            ),
+            Command(
+                "merge",
+                "make one of two: the first stays, with both suites",
+                "breakfix vulns merge V1 V2 runs/demo",
+                "edits:merge",
+                (_ID, _arg("other", metavar="OTHER", help="the id of the one that goes"), _RUN, _BY),
+                "Only those of a kind can be merged; later rounds count them as one.",
+            ),
+            Command(
+                "split",
+                "make two of one: some cases of its suite become a new vulnerability",
+                "breakfix vulns split V1 runs/demo --topic bread",
+                "edits:split",
+                (
+                    _ID,
+                    _RUN,
+                    _arg("--cases", metavar="IDS", help="those to take out: ids of cases, with commas between"),
+                    _arg("--topic", metavar="WORD", help="take out the cases with this in the request"),
+                    _arg("--name", metavar="NAME", help="of the new one (default: the old name and the topic)"),
+                    _BY,
+                ),
+            ),
+            Command(
+                "undo",
+                "take back the last edit",
+                "breakfix vulns undo runs/demo",
+                "edits:undo",
+                (_RUN, _BY),
+                "A rename, merge or split stays once a later round has begun with it.",
             ),
         ),
         default="list",
