@@ -223,14 +223,16 @@ class Cycle:
 
     def _identify(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
         from . import identify
-        from .identify import probing
+        from .identify import edits, probing
 
         found = [self._record(r, s) for r in range(round + 1) for s in ("evaluate", "redteam")]
         harmful = self.config.curate.harmful  # prescriptions share out a part of it
         people = [a.id for r in range(round + 1) for a in self.ledger.attempts(round=r, stage=identify.PEOPLE)]
         ledger, policy = self.ledger, self.config.gate.policy
+        changed = edits.before(edits.read(ledger), round)
         inputs = {"gate": self.config.gate.model_dump(exclude={"policy"}), "harmful": harmful, "found": digest(found),
-                  **({"people": digest(people)} if people else {}), **loop.inputs(ledger, policy, round),
+                  **({"people": digest(people)} if people else {}), **({"edits": changed} if changed else {}),
+                  **loop.inputs(ledger, policy, round),
                   **probing.inputs(self.config)}  # fmt: skip
 
         def make() -> dict[str, Any]:
@@ -257,11 +259,13 @@ class Cycle:
 
     def _curate(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
         from . import curate
+        from .identify import edits
         from .redteam import chosen
 
         config, base, policy = self.config, self.base_path(), self._policy(round)
         name = config.curate.helper
         seen, _ = chosen(config.redteam.seen, config.redteam.held_out)
+        standing = edits.standing(self.ledger, round - 1)
         inputs = {
             "curate": config.curate.asked(),
             "sources": [read(source) for source in config.curate.sources],
@@ -271,7 +275,7 @@ class Cycle:
             "frames": attacks(config.redteam.seen, ()),  # and what requests are put into
             "walls": digest([[c.id, c.source, c.prompt, dict(c.translations)] for c in self.walls()]),
             "not_checked": [row["suite"] for row in self._no_walls],
-            "found": digest(self.ledger.vulnerabilities(round=round - 1)),  # what of identify it reads: not the gate
+            "found": digest(standing),  # what of identify it reads: not the gate
             "earlier": [digest(self._record(r, "curate")) for r in range(1, round)],  # some of those rows come again
             **({"policy": self._id(policy)} if config.curate.on_policy else {}),
             **({"helper": self._id(place(name))} if name else {}),
@@ -282,7 +286,8 @@ class Cycle:
             return curate.run(
                 config, self.ledger, self.model(base), self.judge, round=round, walls=self.walls(),
                 not_checked=self._no_walls, attacks=seen, policy=lambda: self.model(policy),
-                helper=(lambda: self._load(place(name or ""))) if name else None, progress=self.progress,
+                helper=(lambda: self._load(place(name or ""))) if name else None, known=standing,
+                progress=self.progress,
             )  # fmt: skip
 
         return inputs, make

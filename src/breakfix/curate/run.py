@@ -78,11 +78,13 @@ def run(
     attacks: Sequence[Attack] = (),
     policy: Callable[[], Model] | None = None,
     helper: Callable[[], Model] | None = None,
+    known: Sequence[Vulnerability] | None = None,
     progress: Progress,
     resolve: Callable[[str], Path] = _asset,
 ) -> dict[str, Any]:
     """Make the round's data from the pool and from what round - 1 found; returns the stage's record.
 
+    `known`: what round - 1 found, with people's edits; None takes the ledger's rows.
     `base_model` is the untouched one, `walls` every dev and frozen case that can be had, `not_checked` the suites that
     can't ({suite, reason}): with such the data is not called clean, though nothing may overlap. `attacks` are those of
     the seen families, which requests of the pool are put into beside our own wrappers; `policy` (opened where
@@ -98,7 +100,8 @@ def run(
     here = _Round(config, ledger, base_model, judge, round, progress, wrap, clean, order, policy, helper)
     gathered = gather(config.curate.sources, seed=config.seed, longest=longest, resolve=resolve)
     learnt = round and config.curate.failures
-    open_ = [v for v in (ledger.vulnerabilities(round=round - 1) if learnt else []) if v.status is not Status.FIXED]
+    standing = ledger.vulnerabilities(round=round - 1) if known is None else known
+    open_ = [v for v in (standing if learnt else []) if v.status is not Status.FIXED]
     found = _failures(here, open_, gathered.prompts)
     prompts = _step(here, [*found.prompts, *gathered.prompts])
     rows, wanted, replayed = _rows(here, prompts, open_)

@@ -10,7 +10,7 @@ from typing import Any, cast
 from breakfix.config import Config
 from breakfix.core import Attempt, Estimate, Split, Status, Vulnerability
 from breakfix.errors import UserError
-from breakfix.identify import gate, group, prescribe, probing, registry
+from breakfix.identify import edits, gate, group, prescribe, probing, registry
 from breakfix.identify.clusters import Embeds, Vectors
 from breakfix.ledger import Ledger
 from breakfix.stats import from_json
@@ -44,7 +44,7 @@ def run(
     metrics = _metrics(ledger, round)
     grouped = group.group(now, case_of)
     worse, compared = group.capability(metrics, config.gate.capability_margin)
-    known = _known(ledger, round)
+    known = edits.known(ledger, round)
     vectors = Vectors(case_of, embedder)
 
     @cache
@@ -60,6 +60,8 @@ def run(
         round=round,
         compared=compared,
         vectors=vectors,
+        highest=edits.highest(ledger, before=round),
+        absorbed=edits.absorbed(ledger, round),
         nearby=_nearby(config, ledger, known, tools, round, progress),
     )
     found = _prescribed(found, ranks, config)
@@ -120,14 +122,6 @@ def _of_one_model(ledger: Ledger, round: int) -> None:
 def _metrics(ledger: Ledger, round: int) -> dict[str, Estimate]:
     record = ledger.finished(round, "evaluate") or {}
     return {name: from_json(row) for name, row in cast("dict[str, Any]", record.get("metrics") or {}).items()}
-
-
-def _known(ledger: Ledger, round: int) -> list[Vulnerability]:
-    """As the rounds before left them."""
-    last: dict[str, Vulnerability] = {}
-    for number in range(round):
-        last.update({v.id: v for v in ledger.vulnerabilities(round=number)})
-    return list(last.values())
 
 
 def _prescribed(found: Sequence[Vulnerability], ranks: dict[str, float], config: Config) -> list[Vulnerability]:

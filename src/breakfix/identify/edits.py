@@ -133,9 +133,25 @@ def known(ledger: Ledger, round: int) -> list[Vulnerability]:
     return list(last.values())
 
 
-def highest(ledger: Ledger) -> int:
-    """The highest number that any vulnerability has or had: ids are never given again."""
-    ids = [*(v.id for v in ledger.vulnerabilities()), *(e.other for e in read(ledger) if e.other)]
+def absorbed(ledger: Ledger, round: int) -> dict[str, list[Vulnerability]]:
+    """Id of a vulnerability that a round begins with → those that were merged into it, as they stood then: it has their
+    cells and topics, too."""
+    edits, last, found = read(ledger), dict[str, Vulnerability](), dict[str, list[Vulnerability]]()
+    for number in range(round):
+        last |= {v.id: v for v in ledger.vulnerabilities(round=number)}
+        for edit in (e for e in edits if e.round == number):
+            if edit.what == MERGE and edit.id in last and edit.other in last and edit.id != edit.other:
+                found.setdefault(edit.id, []).extend([last[edit.other], *found.pop(edit.other, [])])
+            last = {v.id: v for v in apply(list(last.values()), [edit])}
+    return found
+
+
+def highest(ledger: Ledger, before: int | None = None) -> int:
+    """The highest number that any vulnerability has or had: ids are never given again. `before`: in earlier rounds, and
+    by splits of any."""
+    rounds = (None,) if before is None else tuple(range(before))
+    ids = [v.id for number in rounds for v in ledger.vulnerabilities(number)]
+    ids += [e.other for e in read(ledger) if e.other]
     return max((int(id[1:]) for id in ids), default=0)
 
 

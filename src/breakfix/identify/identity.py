@@ -139,6 +139,14 @@ def belongings(
     return found
 
 
+def together(some: Sequence[Belongs]) -> Belongs:
+    """Of all of them, each attempt once."""
+    if len(some) == 1:
+        return some[0]
+    attempts = {a.id: a for one in some for a in one.attempts}
+    return Belongs(list(attempts.values()), list({a.id: a for one in some for a in one.lessons}.values()))
+
+
 def _of_others(v: Vulnerability, own: Sequence[Vulnerability]) -> set[Pair]:
     return {one for other in own if other is not v for one in other.suite}
 

@@ -31,7 +31,7 @@ from breakfix.core import Attempt, Estimate, Status, Vulnerability, digest
 from breakfix.identify import clusters
 from breakfix.identify.clusters import Vectors
 from breakfix.identify.group import CAPABILITY, KINDS, LEAST, Cell, Key, Pool, cases, cell, matching
-from breakfix.identify.identity import Belongs, belongings, key_of, number, pair, suite_cases
+from breakfix.identify.identity import Belongs, belongings, key_of, number, pair, suite_cases, together
 from breakfix.identify.names import name
 from breakfix.identify.prescribe import rank, severity
 from breakfix.stats import benjamini_hochberg, fisher, flips, mcnemar, rate
@@ -64,6 +64,8 @@ def update(
     compared: set[str],
     vectors: Vectors | None = None,
     nearby: Mapping[str, Sequence[Attempt]] | None = None,
+    highest: int = 0,
+    absorbed: Mapping[str, Sequence[Vulnerability]] | None = None,
 ) -> tuple[list[Vulnerability], dict[str, float], list[str]]:
     """(all vulnerabilities as this round leaves them, without prescriptions; id → rank; the ids of those that it did
     not measure: their rate is an earlier one's). New ones are numbered by rank.
@@ -73,7 +75,8 @@ def update(
     of requests; without, every cell stays whole. `nearby`: id → what was asked around it in this round.
 
     `known` may have been merged, split and renamed by people: what belongs to one is told by its suite first; names
-    stay as they are, and several may be of one cell.
+    stay as they are, and several may be of one cell. `highest`: the number that new ones come after. `absorbed`: id →
+    those that were merged into it: what would belong to them is its.
     """
     vectors = vectors or Vectors(lambda _: None, None)
     reached = cases(measured)
@@ -86,7 +89,10 @@ def update(
 
     by_key = {found.key: found for found in cells}
     lasting = [v for v in known if v.kind != CAPABILITY]
-    belongs = belongings(lasting, by_key, parts, measured, lessons, vectors)
+    within = {v.id: list((absorbed or {}).get(v.id, ())) for v in lasting}
+    gone = [one for some in within.values() for one in some]
+    belongs = belongings([*lasting, *gone], by_key, parts, measured, lessons, vectors)
+    belongs = {id: together([belongs[id], *(belongs[one.id] for one in some)]) for id, some in within.items()}
     again = {v.id: _again(v, belongs, by_key, reached) for v in known}
     then = {v.id: _then(v, earlier(v.first_round)) for v in lasting if again[v.id] is not None}
     suited = [v if v.suite or v.id not in then else replace(v, suite=_suite(then[v.id])) for v in known]
@@ -107,8 +113,8 @@ def update(
         asked = _rate((nearby or {}).get(v.id, ()))
         after = v if now is None else _after(v, now, p.get(v.id, 1.0), _bad(around.get(v.id)), _bad(asked))
         found.append(replace(after, rank=ranks[v.id]))
-    fresh = _unclaimed(cells, found, belongs, parts, reached)
-    for one, new in enumerate(sorted(fresh, key=rank, reverse=True), 1 + max(map(number, known), default=0)):
+    fresh = _unclaimed(cells, found, belongs, parts, reached, within)
+    for one, new in enumerate(sorted(fresh, key=rank, reverse=True), 1 + max([highest, *map(number, known)])):
         v = _opened(f"V{one}", new, round)
         found.append(v)
         ranks[v.id] = v.rank
@@ -228,13 +234,15 @@ def _unclaimed(
     belongs: Mapping[str, Belongs],
     parts: Callable[[Cell], Sequence[Cell]],
     reached: Mapping[tuple[str, str], set[str]],
+    within: Mapping[str, Sequence[Vulnerability]],
 ) -> list[Cell]:
     """What is weak in this round's cells and belongs to no known vulnerability.
 
     A cell that a vulnerability without a topic has is not cut, as long as that one is not fixed: its parts are the same
     weakness. Of a fixed one that stays fixed, a part may open.
     """
-    whole = {key_of(v): v for v in known if not v.topic}
+    whole = {key_of(one): v for v in known for one in within.get(v.id, ()) if not one.topic}
+    whole |= {key_of(v): v for v in known if not v.topic}
     taken = {
         a.id
         for v in known
