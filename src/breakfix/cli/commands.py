@@ -629,7 +629,7 @@ def _in_full(argv: Sequence[str]) -> Sequence[str]:
     if command is None or not command.default:
         return argv
     word, known = (argv[1] if len(argv) > 1 else ""), [child.name for child in command.children]
-    mistyped = bool(difflib.get_close_matches(word, known, n=1)) and not Path(word).exists()
+    mistyped = word.isalpha() and bool(difflib.get_close_matches(word, known, n=1)) and not Path(word).exists()
     if word in (*known, "-h", "--help") or mistyped:
         return argv
     return [argv[0], command.default, *argv[1:]]
