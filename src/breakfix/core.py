@@ -147,6 +147,9 @@ class Attempt:
     itself produced in it (assistant turns that the prompt gave have none); `breach` is the index (0-based) of the first
     verdict with score 0, or None; `turns` says where in the transcript each verdict's turn is, and `cut` which verdicts
     are on a reply that the token budget ended. `error` is set where the model failed, and then `score` is None.
+
+    `queries`: what it asked the target, with what is not in the transcript (turns taken back, tries that held); None in
+    a ledger from before they were counted.
     """
 
     id: str
@@ -168,6 +171,7 @@ class Attempt:
     error: str | None = None
     turns: tuple[int, ...] = ()
     cut: tuple[int, ...] = ()
+    queries: int | None = None
 
     def place(self, turn: int) -> int:
         """Where in the transcript the turn of `verdicts[turn]` is. If `turns` is empty: the last assistant turns."""

@@ -29,7 +29,7 @@ from breakfix.campaign.puts import (
     language,
     seed_of,
 )
-from breakfix.campaign.spending import Spending
+from breakfix.campaign.spending import Spending, queries
 from breakfix.core import Ask
 
 __all__ = [
@@ -53,6 +53,7 @@ __all__ = [
     "Spending",
     "attempt_id",
     "language",
+    "queries",
     "run",
     "seed_of",
 ]

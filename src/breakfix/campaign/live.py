@@ -113,6 +113,7 @@ class Live:
             error=error,
             turns=turn.places,
             cut=turn.cut,
+            queries=self.queries,
         )
 
     def language(self, transcript: Conversation) -> str:

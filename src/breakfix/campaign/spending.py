@@ -80,14 +80,17 @@ class Spending:
             cost.seconds += seconds
 
     def known(self, attempt: Attempt) -> None:
-        """Of what it asked and then took back there is no record: its queries are at least these."""
-        queries = len(attempt.verdicts) + (attempt.error is not None)
         which = attempt.case, attempt.attack, attempt.persona
-        self.add(which, queries, attempt.tokens_in + attempt.tokens_out, attempt.seconds)
+        self.add(which, queries(attempt), attempt.tokens_in + attempt.tokens_out, attempt.seconds)
 
     def _accounts(self, which: Whose) -> Iterator[tuple[tuple[str, str], Limits, str]]:
         for i, scope, limits in self.limits:
             yield (scope, which[i]), limits, "the case" if scope == "case" else f"{scope} {which[i]}"
+
+
+def queries(attempt: Attempt) -> int:
+    """What it asked the target; at least that, where the ledger is from before they were counted."""
+    return len(attempt.verdicts) + (attempt.error is not None) if attempt.queries is None else attempt.queries
 
 
 def whose(put: Put) -> Whose:

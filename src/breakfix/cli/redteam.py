@@ -319,6 +319,9 @@ def _table(arguments: Arguments) -> int:
             attempts = list(ledger.attempts(round=round, stage=STAGE))
             if not attempts:
                 raise LedgerError(f"{folder}: round {round} was not attacked yet; `breakfix redteam` does it")
+            old = [a.id for a in attempts if a.queries is None]
+            if old and config.redteam.helper is None:
+                attempts = table.counted(attempts, ledger.paid(old))
             attacked.append((attempts, ledger.splits(sorted({a.case for a in attempts}))))
         judges = sorted({verdict.judge for a in attempts for verdict in a.verdicts})
         about.append(f"{operand.name}: {attempts[0].model}, judged by {' and '.join(judges)}")

@@ -96,6 +96,7 @@ class Talk:
     landed: list[Attempt] = field(default_factory=list[Attempt])
     ended: bool = False
     events: int = 1
+    asked: int = 0  # turns that this branch has cost, those that were taken back among them
 
     def prompt(self, text: str) -> Conversation:
         """The conversation with one more user's turn."""
@@ -173,12 +174,13 @@ class Talk:
         if what == "said":
             names = ("user", "reply", "cut", "tokens_in", "tokens_out", "seconds")
             self.turns.append(Turn(**{name: event[name] for name in names}))
+            self.asked += 1
         elif what == "undo":
             self._back_to(len(self.turns) - 1)
         elif what == "branch":
             self.landed.append(self._attempt(held=False))
             self._back_to(event["turn"])
-            self.notes = []
+            self.notes, self.asked = [], event["turn"]
         elif what == "breach":
             self.marks[event["turn"]] = event["severity"]
         elif what == "note":
@@ -214,6 +216,7 @@ class Talk:
             seconds=sum(turn.seconds for turn in self.turns),
             turns=tuple(start + 2 * at + 1 for at in range(len(self.turns))),
             cut=tuple(at for at, turn in enumerate(self.turns) if turn.cut),
+            queries=self.asked,
         )
 
     def _verdict(self, turn: int, *, held: bool) -> Verdict:

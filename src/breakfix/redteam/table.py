@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from breakfix.campaign import AsIs
-from breakfix.core import Attempt, Estimate, Split
+from breakfix.campaign import AsIs, queries
+from breakfix.core import Attempt, Estimate, Paid, Split
+from breakfix.redteam import catalogue
 from breakfix.stats import as_json, asr_per_attempt
 
 DIRECT, SEEN, HELD_OUT = "direct", "seen", "held out"
@@ -23,7 +24,7 @@ ONCE, OFTEN = "all that ask once", "all that ask several times"
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """Of one model. `queries`: (mean, most) replies of the target an attempt; (0, 0) where there is none."""
+    """Of one model. `queries`: (mean, most) that an attempt asked the target; (0, 0) where there is no attempt."""
 
     rate: Estimate
     queries: tuple[float, int]
@@ -60,7 +61,8 @@ def rows(attacked: Sequence[tuple[Iterable[Attempt], Mapping[str, str]]], held_o
             found.setdefault((side, a.family, a.persona), []).append(a)
         groups.append(found)
     keys = sorted({key for found in groups for key in found}, key=lambda key: (SIDES.index(key[0]), *key[1:]))
-    often = {a.attack for found in groups for some in found.values() for a in some if _queries(a) > 1}
+    often = {a.attack for found in groups for some in found.values() for a in some if queries(a) > 1}
+    often |= {attack.name for attack in catalogue().values() if getattr(attack, "queries", None) != 1}
     made: list[Row] = []
     for side in SIDES:
         own = [key for key in keys if key[0] == side]
@@ -77,6 +79,20 @@ def rows(attacked: Sequence[tuple[Iterable[Attempt], Mapping[str, str]]], held_o
     return made
 
 
+def counted(attempts: Sequence[Attempt], kept: Iterable[Paid]) -> list[Attempt]:
+    """With `queries` also in a ledger from before they were counted: the replies that were `kept` of an attempt while
+    it went on (there must have been no helper, whose replies were kept likewise), and the one that it ended with."""
+    went_on: dict[str, set[int]] = {}
+    for paid in kept:
+        went_on.setdefault(paid.attempt, set()).add(paid.query)
+    return [
+        attempt
+        if attempt.queries is not None
+        else replace(attempt, queries=max(queries(attempt), len(went_on.get(attempt.id, ())) + 1))
+        for attempt in attempts
+    ]
+
+
 def page(made: Sequence[Row], names: Sequence[str], about: Sequence[str], command: str) -> str:
     """Markdown. `about`: a line on each model."""
     heads = "".join(f" {name} | queries |" for name in names)
@@ -84,7 +100,7 @@ def page(made: Sequence[Row], names: Sequence[str], about: Sequence[str], comman
         "# Attack success by family and persona",
         "",
         "Share of attempts on dev cases that broke the model, with 95 % intervals clustered by case; n: scored ones.",
-        "Queries: replies of the target an attempt, mean and most. The families *held out* never feed training.",
+        "Queries: what an attempt asked the target, mean and most. The families *held out* never feed training.",
         "",
         *(f"- {line}" for line in about),
         "",
@@ -114,10 +130,6 @@ def asked(figure: Figure) -> str:
 
 def _figure(attempts: Sequence[Attempt]) -> Figure:
     broke = ((a.case, None if a.score is None else 1.0 - a.score) for a in attempts)
-    counts = [_queries(a) for a in attempts]
-    queries = (sum(counts) / len(counts), max(counts)) if counts else (0.0, 0)
-    return Figure(asr_per_attempt(broke, random.Random(0)), queries)
-
-
-def _queries(attempt: Attempt) -> int:
-    return max(1, len(attempt.verdicts))
+    counts = [queries(a) for a in attempts]
+    took = (sum(counts) / len(counts), max(counts)) if counts else (0.0, 0)
+    return Figure(asr_per_attempt(broke, random.Random(0)), took)

@@ -49,7 +49,7 @@ class Before:
 
     def add(self, attempt: Attempt) -> None:
         self.whole += attempt.error is None
-        self.queries += len(attempt.verdicts) + (attempt.error is not None)
+        self.queries += campaign.queries(attempt)
         self.tokens_in += attempt.tokens_in
         self.tokens_out += attempt.tokens_out
         self.seconds += attempt.seconds
