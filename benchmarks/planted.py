@@ -1,7 +1,6 @@
 """Twelve weaknesses are planted in a fake model: does identify find them, keep their ids, and know what was fixed?
 
     python benchmarks/planted.py [--hashed] [--from SEED] [--seeds N]     seeds 0 to 9 by default
-    python benchmarks/planted.py --scale 100000 [--hashed]                seconds and peak memory of one round
 
 The world: 4 hazards × 3 attack families × 2 languages, in each of these 24 strata about 60 neutral requests, of 4 of 10
 topics. Seven plants are a topic of a stratum, three of them of the same, with requests that are about two of their
@@ -14,7 +13,7 @@ that are at work in a round, those whose failures are for the most part one vuln
 other plant's. `statuses`: of the 12 plants in each round. `strays`: vulnerabilities of no plant. The last line is the
 worst index.
 
-Constants of identify were chosen on seeds 100 to 109, never on 0 to 9. `--hashed`: a bag of words in place of the real
+Seeds 100 to 109 are for choosing constants of identify, 0 to 9 for figures. `--hashed`: a bag of words in place of the real
 embedding model, for trying out.
 """
 
