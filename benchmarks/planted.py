@@ -16,6 +16,7 @@ worst index.
 Seeds 100 to 109 are for choosing constants of identify, 0 to 9 for figures. `--hashed`: a bag of words in place of the real
 embedding model, for trying out.
 """
+# ruff: noqa: E501  (rows of texts)
 
 from __future__ import annotations
 
@@ -28,6 +29,7 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from zlib import crc32
@@ -225,7 +227,7 @@ def played(seed: int, embedder: Callable[[], Embeds]) -> Told:
         told.wrong += [f"stray {v.id} {v.topic!r} {v.name}: {v.rate.value:.2f} of {v.rate.n}, since {v.first_round}"
                        for v in now.values() if v.id not in first.values()]  # fmt: skip
     told.by_round = [rand_index(a, b) for a, b in zip(truth, said)]
-    told.ari = rand_index(sum(truth, []), sum(said, []))
+    told.ari = rand_index(list(chain.from_iterable(truth)), list(chain.from_iterable(said)))
     return told
 
 
