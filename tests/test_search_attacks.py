@@ -214,6 +214,7 @@ def test_the_conversation_that_broke_is_the_record() -> None:
     assert "exam" in tree.transcript[0].content
     assert (noise.breach, noise.score) == (None, 1.0)
     assert out.queries < 16 + 21 + 4
+    assert noise.queries == 4 and sum(a.queries or 0 for a in out.attempts) == out.queries
 
 
 def test_what_a_search_broke_can_be_mirrored() -> None:
@@ -232,7 +233,7 @@ def test_a_search_that_was_killed_goes_on() -> None:
 
 
 def _plain(attempt: Attempt) -> tuple[Any, ...]:
-    return attempt.id, attempt.attack, attempt.transcript, attempt.verdicts, attempt.breach
+    return attempt.id, attempt.attack, attempt.transcript, attempt.verdicts, attempt.breach, attempt.queries
 
 
 def test_a_budget_of_one_query_is_one_query() -> None:
