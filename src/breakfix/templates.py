@@ -147,7 +147,7 @@ COMMENTS = {
     "identify": "What is asked once more of each round's weaknesses; nothing of it is learnt (docs/reproducers.md).",
     "identify.reproduce": "open ones, the gravest first, whose shortest case that still breaks is sought; 0: none",
     "identify.queries": "most trials of each, some together in a batch",
-    "identify.neighbourhoods": "weaknesses whose neighbours are asked: other words, wrappers and languages",
+    "identify.neighbourhoods": "weaknesses whose neighbours are asked: other words, wrappers, languages; 0: none",
     "identify.neighbours": "most of each; 0: none",
     "gate": "The release gate: limits on the bounds of 95 % intervals.",
     "gate.harm": "upper bound of harmful requests answered",
