@@ -2,8 +2,8 @@
 
 A round is curated, for real, on a ledger full of breaches that must not be learnt from, each with a marker in what was
 asked and in what was said: by every attack of the held-out families, on training and on dev cases; by seen attacks on
-dev cases; and what a replay or a person left. No row, kept or dropped, has a marker or eight words in a row of a
-held-out attack. One breach that may be learnt from shows that the test could fail.
+dev cases; and what a replay, or a person on a dev case, left. No row, kept or dropped, has a marker or eight words of a
+held-out attack in a row. One breach that may be learnt from shows that the test could fail.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 from breakfix import campaign, identify
-from breakfix.campaign import Put
+from breakfix.campaign import AsIs, Put
 from breakfix.config import Config, Curate, Dpo, Redteam, Source, Train
 from breakfix.core import (
     Answer,
@@ -46,6 +46,7 @@ from breakfix.judges.refusal import RefusalJudge
 from breakfix.ledger import Ledger
 from breakfix.models.fake import Fake, Refuser
 from breakfix.redteam import chosen
+from breakfix.redteam.human import OWN, own_goal
 from breakfix.redteam.human import STAGE as HUMAN
 from breakfix.redteam.replay import STAGE as REPLAY
 from breakfix.redteam.sets import SCHEMA
@@ -135,7 +136,7 @@ def test_nothing_that_must_not_be_learnt_from_reaches_a_row(ledger: Ledger, sour
     assert len({a.attack for a in found if a.case == "t"}) >= 20
     ledger.add_cases([train, dev])
     ledger.add_attempts(found, round=0, stage="redteam")
-    person = replace(found[0], id="h", attack="human", family="human", persona="human")
+    person = replace(next(a for a in found if a.case == "d"), id="h", attack="human", family="human", persona="human")
     ledger.add_attempts([person], round=0, stage=HUMAN)
     [replayed] = breaches([train], [next(attack for attack in SEEN if attack.name == "role_play")])
     ledger.add_attempts([replace(replayed, id="r", model="other")], round=0, stage=REPLAY)
@@ -162,6 +163,27 @@ def test_what_may_be_learnt_from_does_reach_one(ledger: Ledger, source: Source) 
     rows, record = curated(ledger, source)
     assert record["evidence"]["rows"] > 0
     assert [row for row in rows if MARK in text(row)]
+
+
+def test_what_a_person_broke_on_a_training_goal_reaches_one_and_says_whose_it_is(
+    ledger: Ledger, source: Source
+) -> None:
+    mine, measured = (own_goal(f"Tell me the {MARK} of my neighbour", "privacy", s) for s in (Split.TRAIN, Split.DEV))
+    [seed] = breaches([mine], [AsIs()])
+    ledger.add_cases([mine, measured])
+    said = [
+        replace(seed, id=f"h{i}", case=case.id, attack="human", family="human", persona="human")
+        for i, case in enumerate((mine, measured))
+    ]
+    ledger.add_attempts(said, round=0, stage=HUMAN)
+    ledger.add_vulnerabilities([vulnerability("V1", ["h0", "h1"])], round=0)
+    rows, record = curated(ledger, source)
+    assert record["evidence"]["barred"] == {"its case is dev": 1}
+    taught = [row for row in rows if MARK in row.prompt[-1].content]
+    assert taught and all("h0" in row.parents for row in taught)
+    kept = [row for name in ("sft", "dpo") for row in ledger.examples(round=1, dataset=name)]
+    assert {row.licence for row in kept if "h0" in row.parents and mine.id in row.parents} == {OWN}
+    assert not [row for row in rows if "h1" in row.parents]
 
 
 def asked(attack: Attack, put: Case, seed: int) -> set[tuple[str, ...]]:

@@ -2,6 +2,7 @@
 
 `barred` is the one place that decides. Failures on dev and frozen cases, or found by held-out attack families, still
 count: their vulnerability prescribes how many rows of which kind the round takes from the pool. Their text stays out.
+What a person broke by hand on a train case, or on a goal of their own that they gave for training, may be learnt from.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from breakfix.curate.mirror import is_script, mirrored
 from breakfix.curate.neighbours import Neighbour, neighbours
 
 T = TypeVar("T")
+PEOPLE = "human"  # the family of what people did by hand; never held out, for nobody draws it by a config
 NEVER_ASKED = frozenset({"child_sexual_exploitation"})  # no model's reply to such a request is kept for training
 
 
@@ -78,7 +80,7 @@ def barred(attempt: Attempt, case: Case | None, redteam: Redteam) -> str:
         return "its case is not in the ledger, so its split is unknown"
     if case.split is not Split.TRAIN:
         return f"its case is {case.split.value}"
-    if attempt.family in redteam.held_out or attempt.family not in ("direct", *redteam.seen):
+    if attempt.family in redteam.held_out or attempt.family not in ("direct", PEOPLE, *redteam.seen):
         return f"its attack family {attempt.family} is not among the seen ones"
     return "" if breach(attempt) is not None else "it has no turn that failed"
 

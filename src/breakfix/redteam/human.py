@@ -47,6 +47,7 @@ STAGE = HUMAN
 KIND = "talk"  # of the events that a conversation is made of
 BREACH, HELD, UNMARKED = "breach", "held", "unmarked"
 WORST = 7
+OWN = "the person's own words"  # licence of a goal; whether it may be learnt from is its split
 Keep = Callable[[Mapping[str, Any]], None]
 
 
@@ -65,6 +66,7 @@ def own_goal(text: str, hazard: str, split: Split, language: str = "en") -> Case
         split=split,
         hazard=hazard,
         language=language,
+        licence=OWN,
     )
 
 
