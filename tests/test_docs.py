@@ -202,6 +202,7 @@ def test_every_attack_and_judge_has_its_row_in_papers() -> None:
             {
                 "base",
                 "dialogue",
+                "goals",
                 "helper_words",
                 "listing",
                 "plan",

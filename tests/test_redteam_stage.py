@@ -165,7 +165,14 @@ def test_a_budget_of_nothing_is_one_plain_line(
 
 
 def test_a_run_from_before_the_settings_is_the_same_work() -> None:
-    before = set(parse({}).redteam.model_dump(mode="json")) - {"budget", "stop_at_breach", "choice"}
+    before = set(parse({}).redteam.model_dump(mode="json")) - {
+        "budget",
+        "stop_at_breach",
+        "choice",
+        "judge",
+        "seed",
+        "seeds",
+    }
     assert set(parse({}).redteam.asked()) == before
     changed = parse({"redteam": {"choice": "thompson", "budget": {"case": {"queries": 3}}}}).redteam.asked()
     assert set(changed) == before | {"budget", "choice"}

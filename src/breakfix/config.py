@@ -423,6 +423,11 @@ class Redteam(Section):
     )
     max_new_tokens: int = Field(default=48, ge=8)
     helper: str | None = Field(default=None, description="model that drives multi-turn attacks; none: scripted")
+    judge: str | None = Field(
+        default=None, min_length=1, description="of refusals, for the red team's replies; none: the run's (judges)"
+    )
+    seed: int | None = Field(default=None, description="of its draws and its decoding; none: the run's")
+    seeds: Path | None = Field(default=None, description="goals of your own, attacked beside the starter pack's")
     max_queries: int | None = Field(default=None, ge=1)
     budget: Budget = Budget()
     stop_at_breach: bool = Field(default=False, description="no other attack is begun on a case that one has broken")
@@ -431,11 +436,11 @@ class Redteam(Section):
     )
 
     def asked(self) -> dict[str, Any]:
-        """What identifies a round's attacks. Settings that came later are in it where they change something, so that
-        what was found before them stands."""
-        later = {"budget", "stop_at_breach", "choice"}
+        """What identifies a round's attacks, without the place of `seeds`. Settings that came later are in it where
+        they change something, so that what was found before them stands."""
+        later = {"budget", "stop_at_breach", "choice", "judge", "seed"}
         same = {name for name in later if getattr(self, name) == type(self).model_fields[name].default}
-        return self.model_dump(mode="json", exclude=same)
+        return self.model_dump(mode="json", exclude={"seeds", *same})
 
 
 class Judges(Section):
@@ -532,6 +537,11 @@ class Config(Section):
     identify: Identify = Identify()
     gate: Gate = Gate()
     endpoints: tuple[Endpoint, ...] = ()
+
+    @property
+    def attack_seed(self) -> int:
+        """The red team's."""
+        return self.seed if self.redteam.seed is None else self.redteam.seed
 
 
 def load(path: Path) -> Config:
@@ -674,8 +684,9 @@ def _absolute(config: Config, folder: Path) -> Config:
     changed = {"sources": tuple(map(source, config.curate.sources)), "helper": local(words) if words else None}
     curate = config.curate.model_copy(update=changed)
     evaluate = config.evaluate.model_copy(update={"suites": tuple(map(fix, config.evaluate.suites))})
-    helper = config.redteam.helper
-    redteam = config.redteam.model_copy(update={"helper": local(helper) if helper else None})
+    helper, seeds = config.redteam.helper, config.redteam.seeds
+    placed = {"seeds": (folder / seeds.expanduser()).resolve() if seeds is not None else None}
+    redteam = config.redteam.model_copy(update={"helper": local(helper) if helper else None, **placed})
     asked = config.judges.model
     judges = config.judges.model_copy(update={"model": local(asked) if asked else None})
     parts = {"curate": curate, "evaluate": evaluate, "redteam": redteam, "judges": judges}

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from . import assets, frames, loop, starter
-from .config import Config, Source, Suite
+from .config import Config, Judges, Source, Suite
 from .core import Attack, Case, Judge, Model, Split, digest
 from .errors import AssetError, ConfigError, LedgerError
 from .judges.catalogue import Opener, build, of_run
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 if TYPE_CHECKING:
     from .evaluate.work import Rai
     from .identify.probing import Tools
+    from .redteam.goals import Goals
 
 STAGES = ("curate", "train", "evaluate", "redteam", "identify")
 Progress = Callable[[str, int, int], None]
@@ -148,6 +149,21 @@ class Cycle:
         return of_run(self.config.judges, self._opener())
 
     @cached_property
+    def attack_judge(self) -> Judge:
+        """The red team's own, where it has one (`redteam.judge`)."""
+        name = self.config.redteam.judge
+        return (
+            self.judge if name is None else of_run(Judges(refusal=name, model=self.config.judges.model), self._opener())
+        )
+
+    def goals(self) -> Goals:
+        """The user's own, of `redteam.seeds`. Raises DataError."""
+        from .redteam.goals import Goals, read
+
+        seeds = self.config.redteam.seeds
+        return read(seeds) if seeds is not None else Goals()
+
+    @cached_property
     def rater(self) -> Judge | None:
         """Who rates open questions: judges.model, by the rubric `quality`; None where not needed, or not named."""
         name = self.config.judges.model
@@ -206,17 +222,22 @@ class Cycle:
         from .redteam.run import run
 
         config, path = self.config, self.model_path(round)
-        helper = self._helper_path()
+        helper, seeds = self._helper_path(), config.redteam.seeds
         inputs = {
             "redteam": {**config.redteam.asked(), "helper": self._id(helper) if helper else None},
             "attacks": attacks(config.redteam.seen, config.redteam.held_out),
+            **({"seeds": contents(seeds)} if seeds is not None and seeds.is_file() else {}),
             **self._about(path),
+            "judge": self.attack_judge.name,
         }
 
         def make() -> dict[str, Any]:
+            goals = self.goals()
+            if told := goals.told():
+                self.say(f"redteam.seeds: {told}")
             return run(
-                config, self.ledger, self.model(path), self.judge, self._load(helper) if helper else None, round=round,
-                cases=starter.cases(kind="harmful"), progress=self.progress,
+                config, self.ledger, self.model(path), self.attack_judge, self._load(helper) if helper else None,
+                round=round, cases=starter.cases(kind="harmful"), goals=goals, progress=self.progress,
             )  # fmt: skip
 
         return inputs, make
@@ -427,6 +448,7 @@ class Cycle:
         """Every dev and frozen case that can be had: curation keeps clear of all of them, measured here or not."""
         if self._walls is None:
             found: dict[str, Case] = {case.id: case for case in starter.cases(split=Split.DEV)}
+            found |= {case.id: case for case in self.goals().cases if case.split is Split.DEV}
             for suite in _walled(self.config):
                 try:
                     loaded = load(suite, seed=self.config.seed)

@@ -7,7 +7,7 @@ import difflib
 from collections.abc import Callable
 
 from . import assets
-from .config import Config, Suite
+from .config import Config, Judges, Suite
 from .core import Split
 from .errors import ConfigError
 from .models import endpoint
@@ -44,7 +44,7 @@ def check(config: Config) -> None:
     """
     from .curate.sources import check_files, local_file
     from .judges.catalogue import members
-    from .redteam import chosen
+    from .redteam import chosen, goals
     from .redteam.sets import is_set
 
     for key, name in models(config):
@@ -52,6 +52,10 @@ def check(config: Config) -> None:
             endpoint.check(name, config.endpoints, key)
     chosen(config.redteam.seen, config.redteam.held_out)
     members(config.judges)
+    if config.redteam.judge is not None:
+        members(Judges(refusal=config.redteam.judge, model=config.judges.model))
+    if config.redteam.seeds is not None:
+        goals.read(config.redteam.seeds)
     _check_suites(config)
     if config.train.launcher == "accelerate":
         launch.check(config)
@@ -68,6 +72,11 @@ def check(config: Config) -> None:
             raise ConfigError(
                 f"curate.sources: {file} is a saved attack set, which holds what is only measured; it can't be trained "
                 "on; take it out"
+            )
+        if file is not None and config.redteam.seeds is not None and file.resolve() == config.redteam.seeds.resolve():
+            raise ConfigError(
+                f"curate.sources: {file} is also redteam.seeds, and what is attacked can't be a source; take it out: "
+                "a goal of split train is learnt from where it broke the model"
             )
         if file is not None and file.resolve() in measured:
             raise ConfigError(f"curate.sources: {file} is also evaluated; a suite can't be trained on; split it")

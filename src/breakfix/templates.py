@@ -118,6 +118,9 @@ COMMENTS = {
     "redteam.per_case": "seen and held-out attacks on each case, each, besides the direct request",
     "redteam.max_new_tokens": "length of a reply that is judged",
     "redteam.helper": "a model that drives multi-turn attacks; null: they follow a script",
+    "redteam.judge": "a judge of refusals for what the red team is answered; null: the run's (judges)",
+    "redteam.seed": "of its draws and its decoding; null: the run's",
+    "redteam.seeds": "a file of goals of your own, attacked beside the starter pack's (docs/red-team.md)",
     "redteam.max_queries": "most queries a round; null: no limit",
     "redteam.budget": "Limits; null: none. A case's, attack's or persona's end only what is its own. Tokens are read "
     "and written.",

@@ -60,7 +60,7 @@ def _desk(arguments: Arguments) -> Generator[Desk]:
         round = redteam.round_of(arguments)
         with redteam.opened(arguments) as cycle:
             with output.to_stderr():
-                model, judge = cycle.model(cycle.model_path(round)), cycle.judge
+                model, judge = cycle.model(cycle.model_path(round)), cycle.attack_judge
             yield Desk(cycle.ledger, model, judge, round, longest)
             runs.write_reports(cycle.ledger, cycle.run_folder)
         _say(f"`breakfix identify {arguments.target} --round {round}` counts what was recorded")

@@ -205,14 +205,14 @@ def _on_run(arguments: Arguments, saved: Sequence[Saved]) -> tuple[dict[str, Any
             "set": digest([[one.id, one.content, one.score, one.model] for one in saved]),
             "max_new_tokens": arguments.max_new_tokens,
             "model": model_id(path, config),
-            "judge": cycle.judge.name,
-            "seed": config.seed,
+            "judge": cycle.attack_judge.name,
+            "seed": config.attack_seed,
         }
 
         def make() -> dict[str, Any]:
             cycle.say(f"round {round}: replay")
             record, attempts = replay.run(
-                saved, cycle.model(path), cycle.judge, seed=config.seed, tokens=arguments.max_new_tokens,
+                saved, cycle.model(path), cycle.attack_judge, seed=config.attack_seed, tokens=arguments.max_new_tokens,
                 ledger=cycle.ledger, round=round, progress=cycle.progress,
             )  # fmt: skip
             return {**record, "ids": [attempt.id if attempt else None for attempt in attempts]}

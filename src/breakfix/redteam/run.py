@@ -21,6 +21,7 @@ from breakfix.config import Config
 from breakfix.core import Attempt, Case, Estimate, Judge, Model, Split
 from breakfix.redteam import adapters, asset_templates, chosen
 from breakfix.redteam.choice import CASES
+from breakfix.redteam.goals import Goals
 from breakfix.redteam.plan import plan
 from breakfix.redteam.team import STAGE as STAGE
 from breakfix.redteam.team import Row, Team
@@ -28,6 +29,7 @@ from breakfix.redteam.team import Row, Team
 if TYPE_CHECKING:
     from breakfix.ledger import Ledger
 
+NO_GOALS = Goals()
 SIDES = ("seen", "held_out")  # of the attack families
 Progress = Callable[[str, int, int], None]
 T = TypeVar("T", bound=Attempt | Row)
@@ -42,12 +44,14 @@ def run(
     *,
     round: int,
     cases: Sequence[Case],
+    goals: Goals = NO_GOALS,
     progress: Progress,
 ) -> dict[str, Any]:
     """The stage's record: metrics (see the top), what was skipped and why, queries, tokens, seconds. Where a package's
     templates or converters are used, `left_out`: family → reason → how many of them are no attacks.
 
-    `cases`: harmful ones, of split dev and train; config.redteam.cases dev cases and half as many train cases are used.
+    `cases`: harmful ones, of split dev and train; config.redteam.cases dev cases and half as many train cases are used,
+    and all `goals` beside them.
     """
     settings = config.redteam
     seen, held_out = chosen(settings.seen, settings.held_out)
@@ -56,9 +60,11 @@ def run(
         for family in (*settings.seen, *settings.held_out)
         if family in asset_templates.SOURCES or family in adapters.PACKAGES
     }
-    rng = random.Random(f"{config.seed}/redteam")
+    rng = random.Random(f"{config.attack_seed}/redteam")
     dev = sample([c for c in cases if c.split is Split.DEV], settings.cases, rng)
     train = sample([c for c in cases if c.split is Split.TRAIN], settings.cases // 2, rng)
+    dev += [goal for goal in goals.cases if goal.split is Split.DEV]
+    train += [goal for goal in goals.cases if goal.split is Split.TRAIN]
     ledger.add_cases([*dev, *train])
     team = Team(
         config, ledger, model, judge, helper, round, progress=lambda done, total: progress("red team", done, total)
@@ -83,6 +89,7 @@ def run(
         **team.figures(),
         **_caveats(config, found, team),
         **({"left_out": left_out} if left_out else {}),
+        **({"goals": goals.record()} if settings.seeds is not None else {}),
     }
 
 

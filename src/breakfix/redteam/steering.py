@@ -25,7 +25,7 @@ def wrapped(config: Config, cases: Sequence[Case], most: int = MOST) -> list[Put
     seen, _ = chosen(config.redteam.seen, config.redteam.held_out)
     attacks = [a for a in seen if getattr(a, "queries", 0) == 1 and not getattr(a, "uses_helper", True)]
     dev = [case for case in cases if case.split is Split.DEV]
-    reported = {case.id for case in sample(dev, config.redteam.cases, random.Random(f"{config.seed}/redteam"))}
+    reported = {case.id for case in sample(dev, config.redteam.cases, random.Random(f"{config.attack_seed}/redteam"))}
     rng = random.Random(f"{config.seed}/steering")
     attacked = sample([case for case in dev if case.id not in reported], most, rng)
     return [put for put in plan(attacked, attacks, rng, 1) if put.attack.name != AsIs.name]

@@ -99,7 +99,7 @@ class Team:
                 self.model,
                 self.judge,
                 sampling=Sampling(max_new_tokens=self.config.redteam.max_new_tokens),
-                seed=self.config.seed,
+                seed=self.config.attack_seed,
                 known=mend.known(self.ledger, self.judge, cases.__getitem__, round=self.round, stage=STAGE),
                 record=self._record,
                 use=self._use,
@@ -117,7 +117,7 @@ class Team:
     def choose(self, sides: Mapping[str, Sequence[Attack]], dev: Sequence[Case], train: Sequence[Case]) -> None:
         """The cases in groups, dev first: families chosen for each by what they broke in those before it. `sides`: the
         attacks by side, of which train cases meet the seen ones only."""
-        how = {"how": self.config.redteam.choice, "seed": self.config.seed}
+        how = {"how": self.config.redteam.choice, "seed": self.config.attack_seed}
         events = self.ledger.events(self.round, STAGE, CHOICE)
         noted = {one.payload["group"]: one.payload for one in events if how.items() <= one.payload.items()}
         attacks = {attack.name: attack for side in sides.values() for attack in side} | {AsIs.name: AsIs()}
@@ -148,7 +148,7 @@ class Team:
     ) -> list[Put]:
         how = self.config.redteam.choice
         assert how != "even"
-        rng = random.Random(f"{self.config.seed}/redteam/choice/{side}/{number}")
+        rng = random.Random(f"{self.config.attack_seed}/redteam/choice/{side}/{number}")
         return choose(cases, attacks, rng, self.config.redteam.per_case, how, found, Counter(drawn))
 
     def found(self) -> dict[str, tuple[int, int]]:
