@@ -364,7 +364,7 @@ def test_a_file_of_nothing_but_frozen_prompts_trains_nothing(here: Path) -> None
     before = state(run)
     code, out, err = call("curate", str(run), "--round", "1")
     assert (code, out) == (2, "")
-    assert "breakfix: curate.sources (mine): no twins and no plain prompts are left, and a model that" in err
+    assert "breakfix: curate.sources (mine): no harmful prompts are left after the steps; add a source of them" in err
     after = state(run)
     assert after["examples"] == before["examples"]
     assert all(after[name] == before[name] for name in before if "model.safetensors" in name)
