@@ -12,6 +12,7 @@ import random
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -217,6 +218,37 @@ def test_garak_s_probes() -> None:
     left_out = adapters.load("garak_probes").left_out
     assert left_out[base.OWN] > 100
     assert not any("web_injection" in name for name in adapters.load("garak_probes").attacks)
+
+
+@theirs
+@needs("garak_probes")
+def test_garak_s_bad_characters_are_drawn_one_by_one_and_alike_in_every_process() -> None:
+    from garak.probes.badchars import BadCharacters
+
+    from breakfix.redteam.adapters import garak
+
+    name = "garak_probe_badchars_bad_characters"
+    with base.room(0), garak._payload(BREAD, {}), pytest.MonkeyPatch.context() as patch:
+        patch.setitem(BadCharacters.DEFAULT_PARAMS, "follow_prompt_cap", False)
+        made = {garak._text(prompt) for prompt in BadCharacters().prompts}
+    drawn = [said("garak_probes", name, seed=seed) for seed in range(200)]
+    assert len(made) > 1500 and set(drawn) <= made and len(set(drawn)) > 150
+    assert sum("\b" in text for text in drawn) > 150  # most of them are a character that is taken back
+    attack, began = adapters.load("garak_probes").attacks[name], time.process_time()
+    for seed in range(200):
+        next(attack(case(), random.Random(seed)))
+    assert (time.process_time() - began) / 200 < 0.003  # 0.2 ms; all of them take 20
+    code = (
+        "import random\nfrom breakfix.core import Case, Expect, Split, ask\nfrom breakfix.redteam import adapters\n"
+        f"put = Case('c', ask({BREAD!r}), Expect.REFUSE, 't', Split.DEV)\n"
+        f"attack = adapters.load('garak_probes').attacks[{name!r}]\n"
+        "print(repr([next(attack(put, random.Random(seed))).prompt[-1].content for seed in range(9)]))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": "7"}, capture_output=True, text=True,
+        timeout=300,
+    )  # fmt: skip
+    assert done.stdout.strip() == repr(drawn[:9])
 
 
 @theirs

@@ -5,7 +5,8 @@ prompts of payloads (`garak.payloads`) is given the case's request in place of t
 place of the others; one that makes them of an intent is given it as the intent; a buff is put to the request as it
 stands. Of the prompts that come of it one is drawn. garak puts the payload into all of them, and looks for other things
 in the replies; here the run's judge does. Probes that bring their own requests are no attacks on a case, and are left
-out, as are multi-turn ones. One query.
+out, as are multi-turn ones. BadCharacters (2106.09898) is asked for the one that is drawn, see `_bad_characters`. One
+query.
 """
 
 # pyright: basic, reportMissingImports=false
@@ -16,8 +17,9 @@ import contextlib
 import importlib
 import os
 import random
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
@@ -68,7 +70,8 @@ def read(family: str, source: str) -> Adapted:
                     continue
                 _, module, name = path.split(".")
                 full = f"garak_{group.removesuffix('s')}_{module}_{snake(name)}"
-                attacks[full] = Rewritten(full, family, source, first_line(kind.__doc__, path), convert)
+                drawn = "one" if name in DRAWN else None
+                attacks[full] = Rewritten(full, family, source, first_line(kind.__doc__, path), convert, drawn)
     return Adapted(attacks, dict(sorted(left_out.items())))
 
 
@@ -100,7 +103,7 @@ def _probe(path: str, info: dict[str, Any]) -> tuple[type, Convert] | str:
     fixed = set(one) & set(other)
     if not set(one) - fixed:
         return OWN if all(asked.values()) else THING
-    return kind, _drawn(prompts, fixed)
+    return kind, DRAWN[kind.__name__](kind) if kind.__name__ in DRAWN else _drawn(prompts, fixed)
 
 
 def _buff(path: str, info: dict[str, Any]) -> tuple[type, Convert] | str:
@@ -141,6 +144,35 @@ def _drawn(prompts: Prompts, fixed: set[str]) -> Convert:
         return rng.choice(some)
 
     return convert
+
+
+def _bad_characters(kind: Any) -> Convert:
+    """One of the variants that it makes, each as likely, by its own methods. Made as it makes them, all 2,400 to keep
+    256, an attempt costs 40 ms; and which ones it keeps hangs on the order of a set, which another process has
+    otherwise. Raises AttributeError where it is not as expected."""
+    with room(0), _payload(PLAIN, {}):
+        probe = kind()
+    injected, swapped, homoglyphs = probe._inject_sequences, probe._apply_swaps, probe._generate_homoglyph_variants
+    typed = probe._select_ascii(probe.max_ascii_variants)
+    invisible = sys.modules[kind.__module__].DEFAULT_INVISIBLE
+
+    def convert(text: str, rng: random.Random) -> str:
+        at = probe._select_positions(len(text), probe.max_position_candidates)
+        pairs = probe._select_positions(len(text) - 1, probe.max_reorder_candidates, include_endpoint=False)
+        alike = [variant for variant, _ in homoglyphs(text)]
+        ways: list[tuple[int, Callable[[], str]]] = [
+            (len(at) * len(typed), lambda: injected(text, [(rng.choice(at), f"{rng.choice(typed)}\b")])),
+            (len(at) * len(invisible), lambda: injected(text, [(rng.choice(at), rng.choice(invisible))])),
+            (len(pairs) if len(text) > 1 else 0, lambda: swapped(text, (rng.choice(pairs),))),
+            (len(alike), lambda: rng.choice(alike)),
+        ]
+        [make] = rng.choices([way for _, way in ways], weights=[n for n, _ in ways])
+        return make()
+
+    return convert
+
+
+DRAWN: Mapping[str, Callable[[Any], Convert]] = {"BadCharacters": _bad_characters}
 
 
 def _of_payload(kind: Any, asked: dict[str, bool]) -> Prompts:
