@@ -111,6 +111,9 @@ def test_what_is_not_asked_for_changes_nothing(tmp_path: Path, few: None) -> Non
     broke = [a for a in dev if a.family in SEEN and a.score == 0]
     assert found["metrics"]["asr.seen"]["value"] == len(broke) / 24
     assert (found["turns_verified"], found["turns_short"]) == (0, {})
+    assert {"family": "weak", "attempts": 8, "mean": 1.0, "most": 1} in found["queries_an_attempt"]
+    apart, pooled = found["asr_by_queries"], found["metrics"]
+    assert apart["held_out.once"] == pooled["asr.held_out"] and apart["held_out.often"]["n"] == 0
 
 
 def test_what_evaluate_had_asked_is_used_and_not_paid_for(tmp_path: Path, few: None) -> None:

@@ -48,7 +48,7 @@ def run(
     progress: Progress,
 ) -> dict[str, Any]:
     """The stage's record: metrics (see the top), what was skipped and why, queries, tokens, seconds. Where a package's
-    templates or converters are used, `left_out`: family → reason → how many of them are no attacks.
+    templates or converters are used, `left_out`: family → reason → how many of them are no attacks. See `by_queries`.
 
     `cases`: harmful ones, of split dev and train; config.redteam.cases dev cases and half as many train cases are used,
     and all `goals` beside them.
@@ -87,9 +87,31 @@ def run(
         "metrics": found,
         "cases": {"dev": len(dev), "train": len(train)},
         **team.figures(),
+        **by_queries(rows, set(settings.held_out)),
         **_caveats(config, found, team),
         **({"left_out": left_out} if left_out else {}),
         **({"goals": goals.record()} if settings.seeds is not None else {}),
+    }
+
+
+def by_queries(rows: Sequence[Row], held_out: set[str]) -> dict[str, Any]:
+    """What attempts cost, by family; and attack success by side of attacks that ask once and of those that may ask
+    often apart, for with more tries it goes up by itself. Of dev cases, as all figures."""
+    families: dict[str, list[int]] = {}
+    for row in rows:
+        families.setdefault(row.family, []).append(row.queries)
+    sides = {"seen": [r for r in rows if r.family not in held_out and r.family != campaign.AsIs.family],
+             "held_out": [r for r in rows if r.family in held_out]}  # fmt: skip
+    return {
+        "queries_an_attempt": [
+            {"family": family, "attempts": len(some), "mean": sum(some) / len(some), "most": max(some)}
+            for family, some in sorted(families.items())
+        ],
+        "asr_by_queries": {
+            f"{side}.{name}": stats.as_json(attack_success([row for row in some if row.once == once]))
+            for side, some in sides.items()
+            for name, once in (("once", True), ("often", False))
+        },
     }
 
 

@@ -27,7 +27,8 @@ HELPER = "helper: "  # what the error of an attempt begins with whose helper fai
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What figures need of an attempt. `score` as its own."""
+    """What figures need of an attempt. `score` as its own; `queries`: what it asked the target; `once`: its attack
+    never asks more than one."""
 
     case: str
     family: str
@@ -35,6 +36,8 @@ class Row:
     hazard: str
     language: str
     score: float | None
+    queries: int = 1
+    once: bool = True
 
 
 @dataclass
@@ -223,7 +226,10 @@ class Team:
             key = (sys.intern(attempt.case), sys.intern(attempt.attack))
             words = (attempt.family, attempt.persona, attempt.hazard, attempt.language)
             family, persona, hazard, language = map(sys.intern, words)
-            self.rows[key] = Row(key[0], family, persona, hazard, language, attempt.score)
+            once = getattr(self.puts[key].attack, "queries", None) == 1
+            self.rows[key] = Row(
+                key[0], family, persona, hazard, language, attempt.score, campaign.queries(attempt), once
+            )
             self._count_turns(attempt, self.puts[key])
 
     def _count_turns(self, attempt: Attempt, put: Put) -> None:
