@@ -29,11 +29,9 @@ from .ready import check, trainable
 from .suites import SUITES, Loaded, load
 
 if TYPE_CHECKING:
-    from .models.remote import RemoteModel
-
-if TYPE_CHECKING:
     from .evaluate.work import Rai
     from .identify.probing import Tools
+    from .models.remote import RemoteModel
     from .redteam.goals import Goals
 
 STAGES = ("curate", "train", "evaluate", "redteam", "identify")

@@ -15,6 +15,7 @@ from breakfix.core import (
     Conversation,
     Judge,
     Model,
+    NotApplicable,
     Paid,
     Sampling,
     digest,
@@ -174,6 +175,17 @@ def forget(paid: Sequence[Paid]) -> None:
 
 def unused(attempts: Sequence[Attempt]) -> None:
     pass
+
+
+def applies(attack: Attack, case: Case) -> bool:
+    """Whether the attack can be put to the case: it is asked for its first move, which costs nothing."""
+    try:
+        flow = attack(case, random.Random(0))
+        next(flow, None)
+        flow.close()
+    except NotApplicable:
+        return False
+    return True
 
 
 def attempt_id(

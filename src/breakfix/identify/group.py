@@ -109,6 +109,13 @@ def matching(key: Key, attempts: Iterable[Attempt]) -> list[Attempt]:
     return [a for a in found if key.language in ("", a.language)]
 
 
+def failures(attempts: Iterable[Attempt]) -> Estimate:
+    """The share of the scored ones that failed, with Wilson's interval."""
+    scores = [attempt.score for attempt in attempts]
+    scored = [score for score in scores if score is not None]
+    return rate(scored.count(0), len(scored), len(scores) - len(scored))
+
+
 def cell(key: Key, pool: Pool, cases: Mapping[tuple[str, str], set[str]]) -> Cell:
     """`cases`: what `cases` gives for the round's measured attempts."""
     failed = tuple(a for a in pool.measured if a.score == 0)

@@ -22,7 +22,7 @@ from typing import Any
 
 from breakfix.core import Attempt, Vulnerability
 from breakfix.identify.clusters import Vectors, centred
-from breakfix.identify.group import Cell, Key, matching
+from breakfix.identify.group import KINDS, Cell, Key, matching
 
 NEAR = 0.5
 LEAST_SHARED = 0.2  # of the smaller's cases
@@ -152,8 +152,6 @@ def _of_others(v: Vulnerability, own: Sequence[Vulnerability]) -> set[Pair]:
 
 
 def _same_kind(attempt: Attempt, v: Vulnerability) -> bool:
-    from breakfix.identify.group import KINDS
-
     return KINDS.get(attempt.expect) == v.kind
 
 

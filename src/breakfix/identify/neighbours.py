@@ -18,8 +18,8 @@ import random
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from breakfix.campaign import AsIs, Put
-from breakfix.core import Answer, Ask, Attack, Case, Conversation, Expect, Message, NotApplicable, digest
+from breakfix.campaign import AsIs, Put, applies
+from breakfix.core import Answer, Ask, Attack, Case, Conversation, Expect, Message, digest
 
 Reword = Callable[[str, random.Random], str | None]
 Within = Callable[[Case, random.Random], Case]
@@ -116,7 +116,7 @@ def _reworded(case: Case, attack: Attack, reword: Reword, rng: random.Random) ->
         text = reword(case.text, rng)
         if text is not None:
             near = replace(case, prompt=(*case.prompt[:-1], Message("user", text)), translations={})
-            if _applies(attack, near):
+            if applies(attack, near):
                 yield Beside(attack, f"reworded-{digest(text)[:4]}", near)
 
 
@@ -138,7 +138,7 @@ def _rewrapped(
         for side in (own, others):
             while side:
                 other = side.pop()
-                if _applies(other, case):
+                if applies(other, case):
                     yield Beside(other, "rewrapped", case)
                     break
 
@@ -150,7 +150,7 @@ def _translated(case: Case, attack: Attack, language: str, rng: random.Random) -
     for code in codes:
         text = case.translations[code]
         near = replace(case, prompt=(*case.prompt[:-1], Message("user", text)), language=code, translations={})
-        if _applies(through, near):
+        if applies(through, near):
             yield Beside(through, code, near, code)
 
 
@@ -160,13 +160,3 @@ def _once(attack: Attack) -> bool:
 
 def _plain(attack: Attack) -> bool:
     return _once(attack) and getattr(attack, "access", "black-box") == "black-box"
-
-
-def _applies(attack: Attack, case: Case) -> bool:
-    try:
-        flow = attack(case, random.Random(0))
-        next(flow, None)
-        flow.close()
-    except NotApplicable:
-        return False
-    return True

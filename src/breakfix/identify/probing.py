@@ -8,7 +8,7 @@ Which attempts were made for which vulnerability, and what came of it, is in eve
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -32,9 +32,9 @@ from breakfix.core import (
 )
 from breakfix.core import Vulnerability as V
 from breakfix.errors import BudgetSpent, UserError
+from breakfix.identify.group import failures
 from breakfix.identify.neighbours import Reword, Said, neighbours
 from breakfix.identify.reproduce import Heard, Shortest, Trials, asked, shortest
-from breakfix.stats import rate
 
 if TYPE_CHECKING:
     from breakfix.ledger import Ledger
@@ -126,13 +126,6 @@ def near(ledger: Ledger, round: int) -> dict[str, list[Attempt]]:
     the same pair in two rounds is the same one."""
     ids = {e.payload["vulnerability"]: e.payload["attempts"] for e in ledger.events(round, STAGE, "neighbours")}
     return {id: list(ledger.known(some).values()) for id, some in ids.items()}
-
-
-def failures(attempts: Iterable[Attempt]) -> Estimate:
-    """The share of the scored ones that failed, with Wilson's interval."""
-    scores = [attempt.score for attempt in attempts]
-    scored = [score for score in scores if score is not None]
-    return rate(scored.count(0), len(scored), len(scores) - len(scored))
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,11 +30,11 @@ from dataclasses import replace
 from breakfix.core import Attempt, Estimate, Status, Vulnerability, digest
 from breakfix.identify import clusters
 from breakfix.identify.clusters import Vectors
-from breakfix.identify.group import CAPABILITY, KINDS, LEAST, Cell, Key, Pool, cases, cell, matching
+from breakfix.identify.group import CAPABILITY, KINDS, LEAST, Cell, Key, Pool, cases, cell, failures, matching
 from breakfix.identify.identity import Belongs, belongings, key_of, number, pair, suite_cases, together
 from breakfix.identify.names import name
 from breakfix.identify.prescribe import rank, severity
-from breakfix.stats import benjamini_hochberg, fisher, flips, mcnemar, rate
+from breakfix.stats import benjamini_hochberg, fisher, flips, mcnemar
 
 LIMIT = 0.10
 LEAST_FAILURES = 2
@@ -110,7 +110,7 @@ def update(
         if now is None:
             unmeasured.append(v.id)
         ranks[v.id] = rank(now) if now is not None else 0.0
-        asked = _rate((nearby or {}).get(v.id, ()))
+        asked = failures((nearby or {}).get(v.id, ()))
         after = v if now is None else _after(v, now, p.get(v.id, 1.0), _bad(around.get(v.id)), _bad(asked))
         found.append(replace(after, rank=ranks[v.id]))
     fresh = _unclaimed(cells, found, belongs, parts, reached, within)
@@ -215,13 +215,8 @@ def _around(
                 if pair(a) not in suite and owners.get(a.id, 0) == (a.id in mine):
                     near[a.id] = a
         near |= {a.id: a for a in nearby.get(v.id, ())}
-        found[v.id] = _rate(near.values())
+        found[v.id] = failures(near.values())
     return found
-
-
-def _rate(attempts: Iterable[Attempt]) -> Estimate:
-    scores = [attempt.score for attempt in attempts]
-    return rate(scores.count(0), len(scores) - scores.count(None), scores.count(None))
 
 
 def _bad(found: Estimate | None) -> bool:

@@ -17,9 +17,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from breakfix.campaign import AsIs, Put
+from breakfix.campaign import AsIs, Put, applies
 from breakfix.core import Attack, Case
-from breakfix.redteam.plan import applies
 
 How = Literal["thompson", "epsilon-greedy"]
 CASES = 8  # of a group

@@ -12,8 +12,8 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 
-from breakfix.campaign import AsIs, Put
-from breakfix.core import Attack, Case, NotApplicable
+from breakfix.campaign import AsIs, Put, applies
+from breakfix.core import Attack, Case
 from breakfix.errors import ConfigError
 
 
@@ -56,17 +56,6 @@ def _draw(case: Case, attacks: Sequence[Attack], rng: random.Random, n: int, dra
         here[pick.family] += 1
         drawn.update((f"family:{pick.family}", f"attack:{pick.name}"))
     return taken
-
-
-def applies(attack: Attack, case: Case) -> bool:
-    """Whether the attack can be put to the case: it is asked for its first move, which costs nothing."""
-    try:
-        flow = attack(case, random.Random(0))
-        next(flow, None)
-        flow.close()
-    except NotApplicable:
-        return False
-    return True
 
 
 def split_families(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from breakfix import taxonomy
 from breakfix.core import Attempt, Estimate, Status, Vulnerability
+from breakfix.identify import edits
 from breakfix.identify.group import CAPABILITY, COMPLIANCE
 from breakfix.identify.names import LANGUAGES, PUT
 from breakfix.identify.registry import LIMIT
@@ -182,12 +183,8 @@ def _notes(ledger: Ledger) -> dict[str, list[Json]]:
     """Id → what people did with it and wrote of it, oldest first: {round, what, by, text}; what was undone is left
     out."""
     found: dict[str, list[Json]] = defaultdict(list)
-    events = [(event.round, event.payload) for event in ledger.events(kind="vulnerability")]
-    undone = {told.get("of") for _, told in events if told.get("what") == "undo"}
-    for round, told in events:
-        if told.get("what") != "undo" and told.get("n") not in undone:
-            words = {name: str(told.get(name, "")) for name in ("what", "by", "text")}
-            found[str(told.get("id", ""))].append({"round": round, **words})
+    for edit in edits.read(ledger):
+        found[edit.id].append({"round": edit.round, "what": edit.what, "by": edit.by, "text": edit.text})
     return found
 
 
