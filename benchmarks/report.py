@@ -23,7 +23,7 @@ from breakfix.report import build, page, to_json
 from breakfix.stats import as_json, rate
 from breakfix.taxonomy import hazards
 
-ROUNDS, WEAKNESSES, EVIDENCE, BATCH = 3, 120, 200, 500
+ROUNDS, WEAKNESSES, EVIDENCE, BATCH, CASES = 3, 120, 200, 500, 2000
 FAMILIES = ("direct", "role_play", "template", "encoding", "many_shot", "crescendo", "translation", "noise", "padding",
             "persuasion", "code", "style")  # fmt: skip
 LANGUAGES = ("en", "de", "fr", "es", "it", "pt", "ru", "zh", "ar", "hi")
@@ -44,7 +44,7 @@ def attempts(round: int, n: int) -> Iterator[Attempt]:
         first = Verdict(1.0, "full", "", "rules@1")
         family, language = FAMILIES[i % 12], LANGUAGES[min(9, int(rng.expovariate(1)))]
         yield Attempt(
-            f"a{round}-{i:07}", f"c{i % 2000}", f"m{round}", family, family, "low-skilled", names[i % 2000 % 11],
+            f"a{round}-{i:07}", f"c{i % CASES}", f"m{round}", family, family, "low-skilled", names[i % CASES % 11],
             language, Expect.REFUSE, transcript, (first,) * (turns - 1) + (verdict,), broke, i, 200, 90, 0.2,
         )  # fmt: skip
 
@@ -81,22 +81,30 @@ def vulnerabilities(round: int, n: int) -> list[Vulnerability]:
     return found
 
 
+def red_team(ledger: Ledger, round: int, n: int) -> None:
+    """A finished red-team stage of `n` attempts."""
+
+    def make() -> dict[str, object]:
+        batch: list[Attempt] = []
+        for attempt in attempts(round, n):
+            batch.append(attempt)
+            if len(batch) == BATCH:
+                ledger.add_attempts(batch, round=round, stage="redteam")
+                batch = []
+        ledger.add_attempts(batch, round=round, stage="redteam")
+        return {"metrics": {f"asr.family.{name}": as_json(rate(30, 100)) for name in FAMILIES}}
+
+    ledger.stage(round, "redteam", {}, make)
+
+
 def fill(ledger: Ledger, n: int) -> None:
     """`n` attempts over the rounds."""
     names = list(hazards())
-    ledger.add_cases([Case(f"c{i}", ask(ASKED), Expect.REFUSE, "bench", Split.DEV, names[i % 11]) for i in range(2000)])
+    ledger.add_cases(
+        [Case(f"c{i}", ask(ASKED), Expect.REFUSE, "bench", Split.DEV, names[i % 11]) for i in range(CASES)]
+    )
     for round in range(ROUNDS):
         share = n // ROUNDS + (n % ROUNDS if round == 0 else 0)
-
-        def red_team(round: int = round, share: int = share) -> dict[str, object]:
-            batch: list[Attempt] = []
-            for attempt in attempts(round, share):
-                batch.append(attempt)
-                if len(batch) == BATCH:
-                    ledger.add_attempts(batch, round=round, stage="redteam")
-                    batch = []
-            ledger.add_attempts(batch, round=round, stage="redteam")
-            return {"metrics": {f"asr.family.{name}": as_json(rate(30, 100)) for name in FAMILIES}}
 
         def identify(round: int = round, share: int = share) -> dict[str, object]:
             ledger.add_vulnerabilities(vulnerabilities(round, share), round=round)
@@ -104,7 +112,7 @@ def fill(ledger: Ledger, n: int) -> None:
             return {"vulnerabilities": [], "gate": {"decision": "FAIL", "reasons": [reason]}}
 
         ledger.stage(round, "evaluate", {}, lambda: {"metrics": {"starter_dev.iprr": as_json(rate(60, 100))}})
-        ledger.stage(round, "redteam", {}, red_team)
+        red_team(ledger, round, share)
         ledger.stage(round, "identify", {}, identify)
 
 
