@@ -16,7 +16,7 @@ from breakfix.core import Attempt, Case, Estimate, Expect, Message, Split, Statu
 from breakfix.errors import UserError
 from breakfix.identify import run
 from breakfix.identify.gate import no_progress
-from breakfix.identify.group import CAPABILITY, COMPLIANCE, REFUSAL, Cell, Key, capability, group, matching
+from breakfix.identify.group import CAPABILITY, COMPLIANCE, REFUSAL, UNTAUGHT, Cell, Key, capability, group, matching
 from breakfix.identify.names import name
 from breakfix.identify.prescribe import prescriptions, rank, severity
 from breakfix.identify.registry import fixed, improved
@@ -142,6 +142,13 @@ def test_frozen_and_unknown_cases_steer_nothing() -> None:
     given = attempts(7, 7, Split.FROZEN)
     assert group(given, everywhere).left_out == {"on a frozen case": 7}
     assert group(given, lookup([])).left_out == {"its case is not in the ledger": 7}
+
+
+def test_failures_on_training_cases_that_no_cell_has_are_counted() -> None:
+    few = [*attempts(4, 2), *attempts(3, 3, Split.TRAIN), *attempts(2, 2, Split.TRAIN, hazard="privacy")]
+    found = group(few, everywhere)
+    assert [len(one.lessons) for one in found.cells] == [3]
+    assert found.left_out == {UNTAUGHT: 2}
 
 
 def test_an_attempt_of_both_stages_counts_once() -> None:

@@ -24,6 +24,7 @@ from breakfix.stats import rate
 
 LEAST = 4
 HUMAN = "human"
+UNTAUGHT = "failed on a training case, and no cell of dev cases has it"  # a reason to be left out
 COMPLIANCE, REFUSAL, CAPABILITY = "harmful_compliance", "over_refusal", "capability_loss"
 KINDS: Mapping[Expect, str] = {Expect.REFUSE: COMPLIANCE, Expect.COMPLY: REFUSAL}
 
@@ -81,7 +82,8 @@ class Grouped:
 
 
 def group(attempts: Iterable[Attempt], case_of: Callable[[str], Case | None]) -> Grouped:
-    """The cells of a round's attempts (evaluate's and the red team's together)."""
+    """The cells of a round's attempts (evaluate's and the red team's together). Lessons that are in no cell, and are
+    counted as left out, are still those of a vulnerability that is known, if they are its."""
     measured, lessons, left_out = _sides(attempts, case_of)
     pools = {key: Pool() for key in map(key_of, [*measured, *lessons])}
     for attempt in measured:
@@ -93,6 +95,7 @@ def group(attempts: Iterable[Attempt], case_of: Callable[[str], Case | None]) ->
     reached = cases(measured)
     left_out["too few to tell"] += sum(len(pool.measured) for pool in pools.values() if pool.scored < LEAST)
     _hand_on(pools)
+    left_out[UNTAUGHT] += sum(len(pool.lessons) for pool in pools.values() if pool.scored < LEAST)
     cells = [cell(key, pool, reached) for key, pool in pools.items() if pool.scored >= LEAST]
     return Grouped(sorted(cells, key=_sorting), measured, lessons, +left_out)
 
