@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, cast
@@ -39,15 +39,15 @@ def run(
     attempts of several models.
     """
     case_of = cache(ledger.case)
-    _of_one_model(ledger, round)
     now = _attempts(ledger, round)
+    if len({a.model for a in now}) > 1:
+        raise UserError(_several_models(ledger, round))
     metrics = _metrics(ledger, round)
     grouped = group.group(now, case_of)
     worse, compared = group.capability(metrics, config.gate.capability_margin)
     known = edits.known(ledger, round)
     vectors = Vectors(case_of, embedder)
 
-    @cache
     def earlier(number: int) -> list[Attempt]:
         return group.group(_attempts(ledger, number), case_of).measured
 
@@ -105,18 +105,22 @@ def _nearby(
 
 
 def _attempts(ledger: Ledger, round: int) -> list[Attempt]:
-    """Of both stages, and what people did to the same model; in an order that no interruption changes."""
-    found = {a.id: a for stage in STAGES for a in sorted(ledger.attempts(round=round, stage=stage), key=lambda a: a.id)}
+    """Of both stages, and what people did to the same model; in an order that no interruption changes. Without their
+    transcripts, of which nothing is read here and which take most of the memory."""
+
+    def of(stage: str) -> Iterator[Attempt]:
+        return (replace(a, transcript=()) for a in ledger.attempts(round=round, stage=stage))
+
+    found = {a.id: a for stage in STAGES for a in sorted(of(stage), key=lambda a: a.id)}
     models = {a.model for a in found.values()}
-    return [*found.values(), *(a for a in ledger.attempts(round=round, stage=PEOPLE) if a.model in models)]
+    return [*found.values(), *(a for a in of(PEOPLE) if a.model in models)]
 
 
-def _of_one_model(ledger: Ledger, round: int) -> None:
+def _several_models(ledger: Ledger, round: int) -> str:
     of = {stage: sorted({a.model for a in ledger.attempts(round=round, stage=stage)}) for stage in STAGES}
-    if len({model for models in of.values() for model in models}) > 1:
-        told = ", ".join(f"of {stage} {' and '.join(models)}" for stage, models in of.items() if models)
-        anew = " and ".join(f"`breakfix {stage} RUN --round {round}`" for stage in STAGES)
-        raise UserError(f"round {round} has measured several models ({told}); a round is of one: {anew} measure it")
+    told = ", ".join(f"of {stage} {' and '.join(models)}" for stage, models in of.items() if models)
+    anew = " and ".join(f"`breakfix {stage} RUN --round {round}`" for stage in STAGES)
+    return f"round {round} has measured several models ({told}); a round is of one: {anew} measure it"
 
 
 def _metrics(ledger: Ledger, round: int) -> dict[str, Estimate]:

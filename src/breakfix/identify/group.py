@@ -187,12 +187,14 @@ def _pooled(pools: Mapping[Key, Pool], upwards: Callable[[Key], Key]) -> dict[Ke
 def _hand_on(pools: Mapping[Key, Pool]) -> None:
     """Lessons of people whose own pool is too small for a cell go to the largest cell of the same kind and hazard."""
     for key, pool in pools.items():
+        if key.family != HUMAN or pool.scored >= LEAST:
+            continue
         others = [
             (other.scored, k)
             for k, other in pools.items()
             if (k.kind, k.hazard) == (key.kind, key.hazard) and k.family != HUMAN and other.scored >= LEAST
         ]
-        if key.family == HUMAN and pool.scored < LEAST and others:
+        if others:
             _, largest = max(others, key=lambda one: (one[0], one[1].family, one[1].language))
             pools[largest].lessons.extend(pool.lessons)
             pool.lessons = []

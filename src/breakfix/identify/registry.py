@@ -94,7 +94,7 @@ def update(
     belongs = belongings([*lasting, *gone], by_key, parts, measured, lessons, vectors)
     belongs = {id: together([belongs[id], *(belongs[one.id] for one in some)]) for id, some in within.items()}
     again = {v.id: _again(v, belongs, by_key, reached) for v in known}
-    then = {v.id: _then(v, earlier(v.first_round)) for v in lasting if again[v.id] is not None}
+    then = _openings([v for v in lasting if again[v.id] is not None], earlier)
     suited = [v if v.suite or v.id not in then else replace(v, suite=_suite(then[v.id])) for v in known]
     p = _improvements(suited, again, then)
     around = _around(suited, belongs, measured, nearby or {})
@@ -167,12 +167,18 @@ def _again(
     return replace(one, topic=v.topic) if one.rate.n else None
 
 
-def _then(v: Vulnerability, attempts: Sequence[Attempt]) -> list[Attempt]:
-    """Its attempts in the round that opened it."""
-    if not v.suite:
-        return matching(key_of(v), attempts)
-    suite = set(v.suite)
-    return [a for a in attempts if pair(a) in suite and KINDS.get(a.expect) == v.kind]
+def _openings(known: Sequence[Vulnerability], earlier: Callable[[int], Sequence[Attempt]]) -> dict[str, list[Attempt]]:
+    """Id → its attempts in the round that opened it. One earlier round at a time is in memory."""
+    found: dict[str, list[Attempt]] = {}
+    for first in sorted({v.first_round for v in known}):
+        attempts = earlier(first)
+        by_pair: dict[tuple[str, str], list[Attempt]] = {}
+        for attempt in attempts:
+            by_pair.setdefault(pair(attempt), []).append(attempt)
+        for v in (v for v in known if v.first_round == first):
+            mine = (a for one in v.suite for a in by_pair.get(one, ())) if v.suite else matching(key_of(v), attempts)
+            found[v.id] = [a for a in mine if KINDS.get(a.expect) == v.kind]
+    return found
 
 
 def _improvements(
