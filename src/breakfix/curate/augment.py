@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -68,11 +68,20 @@ class Augment:
     """Wraps a share of the prompts of each kind. Call it with the harmful ones first: their twins follow them.
 
     `seed` decides which rows and which frames; `longest`: characters of a wrapped conversation, else it stays bare.
+    `only`: (hazard, language; "" is any) → kinds of frames that its rows are put into, where not into all.
     `skipped` counts why rows that were drawn stayed as they were; `bare`: wrapped case → the prompt as it was.
     """
 
-    def __init__(self, share: float, attacks: Sequence[Attack] = (), *, seed: str, longest: int) -> None:
-        self.share, self.seed, self.longest = share, seed, longest
+    def __init__(
+        self,
+        share: float,
+        attacks: Sequence[Attack] = (),
+        *,
+        seed: str,
+        longest: int,
+        only: Mapping[tuple[str, str], Collection[str]] = {},
+    ) -> None:
+        self.share, self.seed, self.longest, self.only = share, seed, longest, only
         self.frames: list[Frame] = [*wrappers().values(), *map(AttackFrame, filter(_asks_once, attacks))]
         self.skipped: Counter[str] = Counter()
         self.bare: dict[str, Prompt] = {}
@@ -88,8 +97,9 @@ class Augment:
             if case.twin in self._of:
                 frame = self._of[case.twin]
             else:
-                frame = self._deck(case.language)[at[case.language]]
-                at[case.language] += 1
+                name, deck = self._deck(case)
+                frame = deck[at[name]]
+                at[name] += 1
             if prompt.kind == "harmful":
                 self._of[case.id] = frame
             made.append(prompt if frame is None else self._wrapped(prompt, frame))
@@ -102,12 +112,15 @@ class Augment:
             self._of[prompt.case.id] = None
         return prompt
 
-    def _deck(self, language: str) -> _Deck:
-        if language not in self._decks:
-            spoken = [frame for frame in self.frames if frame.speaks(language)]
+    def _deck(self, case: Case) -> tuple[str, _Deck]:
+        language = case.language
+        kinds = self.only.get((case.hazard, language), self.only.get((case.hazard, "")))
+        name = language if kinds is None else f"{language}/{case.hazard}"
+        if name not in self._decks:
+            spoken = [f for f in self.frames if f.speaks(language) and (kinds is None or f.kind in kinds)]
             share = self.share if spoken else 0.0
-            self._decks[language] = _Deck(spoken, share, random.Random(f"{self.seed}/{language}"))
-        return self._decks[language]
+            self._decks[name] = _Deck(spoken, share, random.Random(f"{self.seed}/{name}"))
+        return name, self._decks[name]
 
     def _wrapped(self, prompt: Prompt, frame: Frame) -> Prompt:
         case = prompt.case

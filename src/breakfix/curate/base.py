@@ -6,13 +6,36 @@ may still be ""), and `through` makes prompts again of what comes out, kept or r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from breakfix.core import Case, Dropped, Example, Expect, Step
 
 KINDS = ("harmful", "twin", "plain")
 Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a person changed of a prescription besides numbers of rows (prescription.py); ids are vulnerabilities'.
+
+    `languages`: id → those that its rows are in, in place of its own. `wrappers`: id → kinds of frames (`Frame.kind`)
+    that rows of its hazard and languages are put into, and no others. `replay` in place of the config's. `again`: id →
+    rows that earlier rounds made for it, which come again before any others do. `where`: id → its place in the file.
+    """
+
+    languages: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    wrappers: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    replay: float | None = None
+    again: Mapping[str, int] = field(default_factory=dict[str, int])
+    where: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    def spoken(self, id: str, own: str) -> tuple[str, ...]:
+        """The languages of a vulnerability's rows; "" is any."""
+        return self.languages.get(id, (own,)) or ("",)
+
+
+NO_PLAN = Plan()
 
 
 @dataclass(frozen=True, slots=True)

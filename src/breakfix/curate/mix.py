@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from breakfix.config import Curate
 from breakfix.core import Example, Vulnerability
-from breakfix.curate.base import Prompt
+from breakfix.curate.base import NO_PLAN, Plan, Prompt
 
 MOST_EXTRA = 0.2  # prescriptions add at most this share to the twins, and to the plain rows
 KIND_OF = {"harmful": "harmful", "twins": "twin", "plain": "plain"}  # the prescription's word → our kind
@@ -41,14 +41,17 @@ def sizes(curate: Curate, available: Mapping[str, int], extra: Mapping[str, int]
     }
 
 
-def prescribed(vulnerabilities: Sequence[Vulnerability]) -> dict[str, Counter[tuple[str, str]]]:
-    """kind → (hazard, language) → rows, summed over the vulnerabilities."""
-    found: dict[str, Counter[tuple[str, str]]] = {kind: Counter() for kind in KIND_OF.values()}
+def prescribed(
+    vulnerabilities: Sequence[Vulnerability], plan: Plan = NO_PLAN
+) -> dict[str, dict[tuple[str, str], float]]:
+    """kind → (hazard, language) → rows, summed over the vulnerabilities; of several languages each has as many."""
+    found = {kind: defaultdict[tuple[str, str], float](float) for kind in KIND_OF.values()}
     for v in vulnerabilities:
+        spoken = plan.spoken(v.id, v.language)
         for word, count in v.prescription.items():
-            if word in KIND_OF:
-                found[KIND_OF[word]][v.hazard, v.language] += count
-    return found
+            for language in spoken if word in KIND_OF else ():
+                found[KIND_OF[word]][v.hazard, language] += count / len(spoken)
+    return {kind: dict(some) for kind, some in found.items()}
 
 
 def added(vulnerabilities: Sequence[Vulnerability]) -> dict[str, int]:
@@ -135,10 +138,11 @@ def _weights(
     return languages, weights
 
 
-def replay(earlier: Sequence[Example], n: int, rng: random.Random) -> list[Example]:
-    """A sample of rows that earlier rounds learnt from, so that a round does not unlearn them."""
-    distinct = list({example.id: example for example in earlier}.values())
-    return rng.sample(distinct, min(n, len(distinct)))
+def replay(earlier: Sequence[Example], n: int, rng: random.Random, first: Mapping[str, Example] = {}) -> list[Example]:
+    """A sample of rows that earlier rounds learnt from, so that a round does not unlearn them: n, or as many as there
+    are of those that come `first` (id → row)."""
+    distinct = [row for id, row in {example.id: example for example in earlier}.items() if id not in first]
+    return [*first.values(), *rng.sample(distinct, min(max(0, n - len(first)), len(distinct)))]
 
 
 def pairs(rows: Sequence[Example], most: int) -> list[Example]:

@@ -10,7 +10,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from breakfix.core import Attack, Attempt, Case, Dropped, Example, Judge, Model,
 from breakfix.curate import alike, evidence, matched, mint, mix
 from breakfix.curate.answers import Reply, own_replies, refusals
 from breakfix.curate.augment import Augment, counts, even
-from breakfix.curate.base import KINDS, Progress, Prompt, through
+from breakfix.curate.base import KINDS, NO_PLAN, Plan, Progress, Prompt, through
 from breakfix.curate.paraphrase import by_helper
 from breakfix.curate.recovery import recover
 from breakfix.curate.sources import Gathered, gather
@@ -52,6 +52,7 @@ class _Round:
     wrap: Augment
     clean: Decontaminate
     order: Order
+    plan: Plan
     policy: Callable[[], Model] | None
     helper: Callable[[], Model] | None
     dropped: list[Dropped] = field(default_factory=list[Dropped])
@@ -79,29 +80,36 @@ def run(
     policy: Callable[[], Model] | None = None,
     helper: Callable[[], Model] | None = None,
     known: Sequence[Vulnerability] | None = None,
+    plan: Plan = NO_PLAN,
     progress: Progress,
     resolve: Callable[[str], Path] = _asset,
 ) -> dict[str, Any]:
     """Make the round's data from the pool and from what round - 1 found; returns the stage's record.
 
-    `known`: what round - 1 found, with people's edits; None takes the ledger's rows.
+    `known`: what round - 1 found, with people's edits; None takes the ledger's rows. `plan`: what a person changed of
+    what it prescribes, besides numbers.
     `base_model` is the untouched one, `walls` every dev and frozen case that can be had, `not_checked` the suites that
     can't ({suite, reason}): with such the data is not called clean, though nothing may overlap. `attacks` are those of
     the seen families, which requests of the pool are put into beside our own wrappers; `policy` (opened where
     curate.on_policy is set) says refusals of its own, `helper` paraphrases. Raises DataError where the data is not
-    valid, has no harmful or no harmless prompts, or still overlaps the walls at the end; AssetError.
+    valid, has no harmful or no harmless prompts, lacks a language of the plan, or still overlaps the walls at the end;
+    AssetError.
     """
-    longest = 4 * config.train.sft.max_length  # characters: about max_length tokens
-    clean = Decontaminate(walls, ngram=config.curate.ngram, threshold=config.curate.near_duplicate)
-    wrap = Augment(config.curate.wrapped_share, attacks, seed=f"{config.seed}/wrap/{round}", longest=longest)
-    order = Order(
-        config.curate, walls, clean, resolve=resolve, seed=config.seed, threads=config.hardware.threads
-    )  # fmt: skip
-    here = _Round(config, ledger, base_model, judge, round, progress, wrap, clean, order, policy, helper)
-    gathered = gather(config.curate.sources, seed=config.seed, longest=longest, resolve=resolve)
     learnt = round and config.curate.failures
     standing = ledger.vulnerabilities(round=round - 1) if known is None else known
     open_ = [v for v in (standing if learnt else []) if v.status is not Status.FIXED]
+    longest = 4 * config.train.sft.max_length  # characters: about max_length tokens
+    clean = Decontaminate(walls, ngram=config.curate.ngram, threshold=config.curate.near_duplicate)
+    wrap = Augment(
+        config.curate.wrapped_share, attacks, seed=f"{config.seed}/wrap/{round}", longest=longest,
+        only=_wrappers(open_, plan),
+    )  # fmt: skip
+    order = Order(
+        config.curate, walls, clean, resolve=resolve, seed=config.seed, threads=config.hardware.threads
+    )  # fmt: skip
+    here = _Round(config, ledger, base_model, judge, round, progress, wrap, clean, order, plan, policy, helper)
+    gathered = gather(config.curate.sources, seed=config.seed, longest=longest, resolve=resolve)
+    _require_languages(open_, plan, gathered.prompts)
     found = _failures(here, open_, gathered.prompts)
     prompts = _step(here, [*found.prompts, *gathered.prompts])
     rows, wanted, replayed = _rows(here, prompts, open_)
@@ -159,9 +167,46 @@ def _failures(here: _Round, open_: Sequence[Vulnerability], pool: Sequence[Promp
             words = {text: other for text, other in zip(texts, said, strict=True) if other}
         return evidence.Around(n, here.wrap.frames, words, "translation" not in here.config.redteam.held_out)
 
-    made = evidence.collect(open_, attempts, cases, pool, here.config.redteam, found, around)
+    spoken, aside = _spoken(here, open_, attempts)
+    made = evidence.collect(spoken, attempts, cases, pool, here.config.redteam, found, around)
     made.no_neighbour.update(reasons)
+    made.barred.update(aside)
     return made
+
+
+def _spoken(
+    here: _Round, open_: Sequence[Vulnerability], attempts: Mapping[str, Attempt]
+) -> tuple[list[Vulnerability], Counter[str]]:
+    """The vulnerabilities without evidence in languages that the plan leaves out, and how much that was."""
+    found, aside = list[Vulnerability](), Counter[str]()
+    for v in open_:
+        spoken = here.plan.languages.get(v.id)
+        left = tuple(id for id in v.evidence if not spoken or id not in attempts or attempts[id].language in spoken)
+        aside["its language is not among those prescribed"] += len(v.evidence) - len(left)
+        found.append(replace(v, evidence=left) if len(left) < len(v.evidence) else v)
+    return found, +aside
+
+
+def _wrappers(open_: Sequence[Vulnerability], plan: Plan) -> dict[tuple[str, str], set[str]]:
+    """(hazard, language) → kinds of frames, where the plan names some; of several vulnerabilities all."""
+    found: dict[tuple[str, str], set[str]] = {}
+    for v in open_:
+        for language in plan.spoken(v.id, v.language) if v.id in plan.wrappers else ():
+            found.setdefault((v.hazard, language), set()).update(plan.wrappers[v.id])
+    return found
+
+
+def _require_languages(open_: Sequence[Vulnerability], plan: Plan, pool: Sequence[Prompt]) -> None:
+    """Raises DataError for a language of the plan that no row of the hazard is in."""
+    for v in open_:
+        there = sorted({p.case.language for p in pool if p.case.hazard == v.hazard})
+        for language in plan.languages.get(v.id, ()):
+            if language not in there:
+                about = f"of hazard {v.hazard} " if v.hazard else ""
+                raise DataError(
+                    f"{plan.where.get(v.id, v.id)}: languages: curate.sources has no row {about}in {language!r}; "
+                    + (f"expected some of {', '.join(there)}" if there else "take the entry out, or add such rows")
+                )
 
 
 def _step(here: _Round, prompts: list[Prompt]) -> list[Prompt]:
@@ -184,15 +229,18 @@ def _rows(
     wanted = mix.sizes(here.config.curate, {kind: len(some) for kind, some in by_kind.items()}, extra)
     earlier = [e for r in range(1, here.number) for e in here.ledger.examples(round=r, dataset="sft")]
     fine = [e for e in _off_new_walls(here, earlier) if here.order.fine(e)]
+    share = here.config.curate.replay if here.plan.replay is None else here.plan.replay
+    again = _again(here, fine)
     replayed = {
         kind: mix.replay(
             [e for e in fine if e.kind == kind],
-            int(wanted[kind] * here.config.curate.replay),
+            int(wanted[kind] * share),
             here.rng(f"replay {kind}"),
+            dict([(id, e) for id, e in again.items() if e.kind == kind][: wanted[kind]]),
         )
         for kind in KINDS
     }
-    boost, used = mix.prescribed(open_), {e.parents[0] for e in earlier}
+    boost, used = mix.prescribed(open_, here.plan), {e.parents[0] for e in earlier}
     weight = {source.name: source.weight for source in here.config.curate.sources}
     chosen, short = set[str](), 0
     minted: dict[str, list[Example]] = {}
@@ -218,6 +266,15 @@ def _rows(
         minted[kind] = minted[kind][:keep]
     minted["plain"] = _with_unclear(here, minted["plain"], sum(map(len, minted.values())))
     return [row for kind in KINDS for row in minted[kind]], wanted, [e for kind in KINDS for e in replayed[kind]]
+
+
+def _again(here: _Round, fine: Sequence[Example]) -> dict[str, Example]:
+    """Id → the rows of earlier rounds that the plan wants once more, by vulnerability."""
+    found: dict[str, Example] = {}
+    for v, n in here.plan.again.items():
+        made = [e for e in fine if v in e.parents]
+        found |= {e.id: e for e in here.rng(f"again {v}").sample(made, min(n, len(made)))}
+    return found
 
 
 def _off_new_walls(here: _Round, earlier: Sequence[Example]) -> list[Example]:
