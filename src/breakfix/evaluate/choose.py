@@ -76,7 +76,7 @@ def run(
 
 
 def steering(config: Config) -> Steering:
-    """Of the suites that can be had."""
+    """Of the suites that can be had, and that steer."""
     cases: dict[str, Case] = {}
     everyday: set[str] = set()
     questions: tuple[Case, ...] = ()
@@ -85,7 +85,7 @@ def steering(config: Config) -> Steering:
     for suite in config.evaluate.suites:
         try:
             loaded = load(suite, seed=config.seed)
-            if loaded.measure == "replies" and loaded.split is Split.DEV:
+            if loaded.measure == "replies" and loaded.split is Split.DEV and loaded.steers:
                 cases |= {case.id: case for case in loaded.cases}
                 everyday |= {case.id for case in loaded.cases if loaded.name == EVERYDAY}
             else:

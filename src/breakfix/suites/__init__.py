@@ -26,8 +26,8 @@ __all__ = ["SUITES", "Loaded", "Measure", "SuiteSpec", "load"]
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A suite's cases, sampled. `source` says in one line where they came from; `tokens` is as in `SuiteSpec`; `path`
-    is the folder of a harness task, or where the user's own RAI scenarios or known texts are."""
+    """A suite's cases, sampled. `source` says in one line where they came from; `tokens` and `steers` are as in
+    `SuiteSpec`; `path` is the folder of a harness task, or where the user's own RAI scenarios or known texts are."""
 
     name: str
     cases: tuple[Case, ...]
@@ -36,6 +36,7 @@ class Loaded:
     measure: Measure = "replies"
     tokens: int | None = None
     path: Path | None = None
+    steers: bool = True
 
 
 def load(suite: config.Suite, *, seed: int) -> Loaded:
@@ -60,7 +61,7 @@ def load(suite: config.Suite, *, seed: int) -> Loaded:
     else:
         cases, source = _starter(spec, suite.path)
     drawn = spec.sample(cases, suite.limit, seed=seed)
-    return Loaded(spec.name, drawn, spec.split, source, spec.measure, spec.tokens)
+    return Loaded(spec.name, drawn, spec.split, source, spec.measure, spec.tokens, steers=spec.steers)
 
 
 def _rai(spec: SuiteSpec, suite: config.Suite, seed: int) -> Loaded:

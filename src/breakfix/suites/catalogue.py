@@ -12,7 +12,7 @@ from typing import Literal
 
 from breakfix import starter
 from breakfix.core import Case, Split
-from breakfix.suites import answers, choices, requests, sample, social
+from breakfix.suites import answers, choices, pairs, requests, sample, social
 from breakfix.suites.rows import Origin
 
 Measure = Literal["replies", "choices", "preference", "bias", "exact", "open", "perplexity", "lm-eval", "rai"]
@@ -28,7 +28,7 @@ class SuiteSpec:
     `files`: asset → how a file of it is read. `ours`: a file of data/suites, and how it is read. Neither: the starter
     pack. `original`: reads the authors' own file (or a folder of such files) where a path is given, if that is in
     another format than the asset, or more than it. `tokens`: length of a reply, where evaluate.max_new_tokens is not
-    enough to tell.
+    enough to tell. `steers`: a dev suite of replies takes part in the choice among a round's candidates.
     """
 
     name: str
@@ -43,6 +43,7 @@ class SuiteSpec:
     original: Read | None = None
     sample: Sample = sample.stratified
     tokens: int | None = None
+    steers: bool = True
 
 
 _DEV, _FROZEN, _TRAIN = Split.DEV, Split.FROZEN, Split.TRAIN
@@ -65,6 +66,17 @@ _REQUESTS = (
         starter.LICENCE,
         _DEV,
         90,
+    ),
+    SuiteSpec(
+        "languages_dev",
+        "Thirty contents, each as a harmful request and its benign twin, in ten languages: measured apart, and no part "
+        "of the choice among candidates",
+        _OURS,
+        starter.LICENCE,
+        _DEV,
+        600,
+        ours=("languages_dev.yaml", pairs.languages),
+        steers=False,
     ),
     SuiteSpec(
         "plain", "Everyday instructions, harmless beyond doubt (split dev)", _STARTER, starter.LICENCE, _DEV, 129
