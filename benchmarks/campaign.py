@@ -2,16 +2,19 @@
 
     python benchmarks/campaign.py [attempts]            CPU of one turn and of four, recorded into lists
     python benchmarks/campaign.py --ledger [attempts]   with a real SQLite ledger, from an iterator: memory on the way
+    python benchmarks/campaign.py --each [cases]        CPU of each attack, the worst first
 
 The model is a script, the judge says the same of everything. The aim is below 1 ms, and 2 ms is the most that the
 project allows itself. With --ledger, of 100,000 attempts by default, a quarter of them of several turns, memory is read
 after 10,000, 50,000 and all: what a campaign holds must not grow after the first. The same is then run again, from the
-ledger alone.
+ledger alone. With --each every attack of the catalogue is put to requests of the starter pack (200), and those of PyRIT
+and garak where they are installed; one that asks more than once counts by query. No helper: scripts take its place.
 """
 
 from __future__ import annotations
 
 import itertools
+import random
 import resource
 import sys
 import tempfile
@@ -19,13 +22,15 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from breakfix.campaign import Outcome, Put, run
-from breakfix.core import Attempt, Case, Conversation, Expect, Paid, Reply, Sampling, Split, Verdict, ask
+from breakfix import starter
+from breakfix.campaign import Outcome, Put, applies, run
+from breakfix.core import Attack, Attempt, Case, Conversation, Expect, Paid, Reply, Sampling, Split, Verdict, ask
 from breakfix.ledger import Ledger
-from breakfix.redteam import ATTACKS
+from breakfix.redteam import ATTACKS, adapters
 
 MARKS = (10_000, 50_000, 100_000)
 ROUND = 0
+MOST = 1.0  # ms of CPU, for a query
 
 
 class Same:
@@ -73,6 +78,37 @@ def measure(attack: str, n: int) -> float:
     return spent / n
 
 
+def each(n: int) -> None:
+    """CPU by attack, through a campaign of its own on up to n cases that it can be put to."""
+    attacks: dict[str, Attack] = dict(ATTACKS)
+    for family, package in adapters.PACKAGES.items():
+        if adapters.available(family):
+            attacks |= adapters.load(family).attacks
+        else:
+            print(f"without {package.called}, which is not installed")
+    cases = starter.cases()
+    random.Random(0).shuffle(cases)
+    rows = [(name, *_each(attack, cases, n)) for name, attack in attacks.items()]
+    rows.sort(key=lambda row: -row[1] / max(1.0, row[2]))
+    print(f"{'attack':55} {'ms a query':>10} {'queries':>8} {'ms an attempt':>14} {'attempts':>9}")
+    for name, spent, queries, attempts in rows:
+        print(f"{name:55} {spent / max(1.0, queries):10.3f} {queries:8.1f} {spent:14.3f} {attempts:9}")
+    over = sum(spent / max(1.0, queries) > MOST for _, spent, queries, _ in rows)
+    print(f"{len(rows)} attacks; above {MOST} ms a query: {over}")
+
+
+def _each(attack: Attack, cases: Sequence[Case], n: int) -> tuple[float, float, int]:
+    """(CPU ms an attempt, queries an attempt, attempts)"""
+    fit = list(itertools.islice((case for case in cases if applies(attack, case)), n))  # what is read once is read here
+    began = time.process_time()
+    outcome = run(
+        [Put(case, attack) for case in fit], Same(), Trivial(), sampling=Sampling(), seed=0,
+        known=lambda ids: {}, record=lambda attempts: None,
+    )  # fmt: skip
+    done = max(1, outcome.finished)
+    return (time.process_time() - began) / done * 1e3, outcome.queries / done, outcome.finished
+
+
 def many(ledger: Ledger, n: int, marks: Sequence[int]) -> Outcome:
     """n attempts into the ledger. Prints the memory that is in use when each of `marks` have ended."""
     left = list(marks)
@@ -114,6 +150,9 @@ def main() -> None:
     numbers = [int(word) for word in sys.argv[1:] if word.isdigit()]
     if "--ledger" in sys.argv:
         with_ledger(numbers[0] if numbers else MARKS[-1])
+        return
+    if "--each" in sys.argv:
+        each(numbers[0] if numbers else 200)
         return
     n = numbers[0] if numbers else 5000
     for attack in ("direct", "base64", "crescendo"):

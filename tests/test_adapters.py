@@ -251,6 +251,86 @@ def test_garak_s_bad_characters_are_drawn_one_by_one_and_alike_in_every_process(
     assert done.stdout.strip() == repr(drawn[:9])
 
 
+ODD = ("", "?", "Brot\u200b \U0001f35e 面包", "{bread} {{ bread }} %s\\", "a `loaf`,\nİstanbul ß ＡＢ", "bread " * 60)
+
+
+@theirs
+@needs("garak_probes")
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [("DRA", "dra"), ("InjectZalgo", "encoding"), ("GrandmaIntent", "grandma")],
+)
+def test_what_is_made_faster_is_what_garak_makes(name: str, path: str) -> None:
+    from breakfix.redteam.adapters import garak
+
+    kind = garak._class(f"probes.{path}.{name}")
+    prompts = garak._of_intent(kind) if path == "grandma" else garak._of_payload(kind, {})
+    slow = garak._drawn(prompts, set())
+    fast = garak._same_faster(kind, slow)
+    assert fast is not slow
+    for seed, text in enumerate((*ODD, *(f"Explain how to bake {n} loaves of bread." for n in range(40)))):
+        assert fast(text, random.Random(seed)) == slow(text, random.Random(seed))
+    began = time.process_time()
+    for seed in range(50):
+        fast(BREAD, random.Random(seed))
+    assert (time.process_time() - began) / 50 < 0.002  # 0.1 to 0.4 ms
+
+
+@theirs
+@needs("garak_probes")
+def test_a_class_that_is_built_otherwise_is_asked_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    from breakfix.redteam.adapters import garak
+
+    kind = garak._class("probes.grandma.GrandmaIntent")
+    slow = garak._drawn(garak._of_intent(kind), set())
+    monkeypatch.setitem(garak.FASTER, "GrandmaIntent", lambda kind: lambda text: [f"My aunt used to bake {text}"])
+    assert garak._same_faster(kind, slow) is slow
+    monkeypatch.setitem(garak.FASTER, "GrandmaIntent", lambda kind: kind.bread)
+    assert garak._same_faster(kind, slow) is slow
+
+
+@theirs
+@needs("garak_probes")
+def test_logging_is_as_it_was_after_an_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
+    import logging
+
+    monkeypatch.setattr(logging.root, "handlers", [])
+    said("garak_probes", "garak_probe_dra_dra")  # it logs every word that it does not know
+    assert logging.root.handlers == []
+
+
+@theirs
+@needs("pyrit_converters")
+def test_what_is_remembered_is_what_pyrit_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    import yaml
+    from jinja2 import Environment
+
+    from breakfix.redteam.adapters import pyrit
+
+    given = yaml.safe_load, Environment.compile, Environment.parse, asyncio.to_thread
+    attacks = adapters.load("pyrit_converters").attacks
+    names = [
+        f"pyrit_converter_{name}"
+        for name in ("puzzled", "code_attack", "template_segment", "vigenere", "colloquial_wordswap", "policy_puppetry")
+    ]
+
+    def all_of_it() -> list[str]:
+        texts = (*ODD, *(f"You explain how to bake {n} loaves of bread." for n in range(8)))
+        made = list[str]()
+        for name in names:
+            for seed, text in enumerate(texts):
+                try:
+                    made.append(attacks[name].convert(text, random.Random(seed)))
+                except Exception as error:
+                    made.append(type(error).__name__)
+        return made
+
+    twice = all_of_it(), all_of_it()
+    assert (yaml.safe_load, Environment.compile, Environment.parse, asyncio.to_thread) == given
+    monkeypatch.setattr(pyrit, "_remembered", contextlib.nullcontext)
+    assert all_of_it() == twice[0] == twice[1]
+
+
 @theirs
 @pytest.mark.parametrize("family", here)
 def test_a_package_leaves_nothing_behind(family: str, tmp_path: Path) -> None:

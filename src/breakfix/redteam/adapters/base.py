@@ -122,11 +122,13 @@ def room(seed: int) -> Iterator[None]:
     random.seed(seed)
     if numpy is not None:
         numpy.random.seed(seed % 2**32)
-    token = _shut.set(True)
+    token, nowhere = _shut.set(True), logging.NullHandler()
+    logging.root.addHandler(nowhere)  # else `logging.warning` gives the process a handler, which writes to what is shut
     try:
         with _offline(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             yield
     finally:
+        logging.root.removeHandler(nowhere)
         _shut.reset(token)
         random.setstate(before)
         if numpy is not None:

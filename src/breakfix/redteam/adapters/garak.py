@@ -103,7 +103,10 @@ def _probe(path: str, info: dict[str, Any]) -> tuple[type, Convert] | str:
     fixed = set(one) & set(other)
     if not set(one) - fixed:
         return OWN if all(asked.values()) else THING
-    return kind, DRAWN[kind.__name__](kind) if kind.__name__ in DRAWN else _drawn(prompts, fixed)
+    if kind.__name__ in DRAWN:
+        return kind, DRAWN[kind.__name__](kind)
+    slow = _drawn(prompts, fixed)
+    return kind, _same_faster(kind, slow) if kind.__name__ in FASTER else slow
 
 
 def _buff(path: str, info: dict[str, Any]) -> tuple[type, Convert] | str:
@@ -173,6 +176,79 @@ def _bad_characters(kind: Any) -> Convert:
 
 
 DRAWN: Mapping[str, Callable[[Any], Convert]] = {"BadCharacters": _bad_characters}
+
+
+def _same_faster(kind: Any, slow: Convert) -> Convert:
+    """FASTER's way for the class, where it makes what the class makes, else the class's own."""
+    try:
+        fast = _drawn(FASTER[kind.__name__](kind), set())
+        alike = all(
+            fast(text, random.Random(seed)) == slow(text, random.Random(seed))
+            for text in (PLAIN, OTHER, PLAIN.upper())
+            for seed in range(4)
+        )
+    except Exception:  # it is not built as expected
+        return slow
+    return fast if alike else slow
+
+
+def _dra(kind: Any) -> Prompts:
+    """The probe made once, and not with its files for each request. It asks of every word whether it is harmful, and
+    logs each that it does not know (3 ms); those are told to it beforehand."""
+    with room(0), _payload(PLAIN, {}):
+        made = kind()
+
+    def prompts(text: str) -> list[str]:
+        probe = kind.__new__(kind)
+        vars(probe).update(vars(made), letter_map=dict(made.letter_map), all_behaviors=[text])
+        probe.moderation_cache = dict.fromkeys(text.split(), False) | made.moderation_cache
+        return probe._generate_prompts()
+
+    return prompts
+
+
+def _zalgo(kind: Any) -> Prompts:
+    """`zalgolib.enzalgofy` at this intensity, which draws each mark by a call of its own (1.3 ms for 5 templates)."""
+    from zalgolib import zalgolib as package
+
+    up, mid, down = (
+        ([mark.strip() for mark in marks], round(len(marks) * 5 / 100))
+        for marks in (package.UP_MARKS, package.MID_MARKS, package.DOWN_MARKS)
+    )
+    drawn = [marks for marks, n in (down, up, mid) for _ in range(n)]  # in the order of its draws
+    sizes = [float(len(marks)) for marks in drawn]
+    order = [*range(down[1], len(drawn)), *range(down[1])]  # in that of its marks: up, mid, down
+    templates, name = sys.modules[kind.__module__].TEMPLATES, kind.encoding_name
+
+    def zalgo(text: str) -> str:
+        draw, found = random.random, list[str]()
+        for character in text:
+            marks = [some[int(draw() * size)] for some, size in zip(drawn, sizes, strict=True)]
+            found.append(character + "".join([marks[i] for i in order]))
+        return "".join(found)
+
+    def prompts(text: str) -> list[str]:
+        text.encode()  # a text that is not one fails, as there
+        return [t.replace("{encoding_name}", name).replace("{encoded_text}", zalgo(text)) for t in templates]
+
+    return prompts
+
+
+def _grandma(kind: Any) -> Prompts:
+    """The 540 frames that it puts around the request without its first word, found once."""
+    stub = PLAIN.partition(" ")[2]
+    frames = [tuple(prompt.split(stub)) for prompt in _of_intent(kind)(PLAIN)]
+    if any(len(frame) != 2 for frame in frames):
+        raise ValueError(kind.__name__)
+
+    def prompts(text: str) -> list[str]:
+        stub = text.partition(" ")[2]
+        return [f"{before}{stub}{after}" for before, after in frames]
+
+    return prompts
+
+
+FASTER: Mapping[str, Callable[[Any], Prompts]] = {"DRA": _dra, "InjectZalgo": _zalgo, "GrandmaIntent": _grandma}
 
 
 def _of_payload(kind: Any, asked: dict[str, bool]) -> Prompts:

@@ -10,13 +10,20 @@ tried on a plain sentence. What it needs is its own: no memory, target or event 
 from __future__ import annotations
 
 import asyncio
+import atexit
+import contextlib
 import contextvars
+import copy
+import functools
 import inspect
 import random
 import threading
 from collections import Counter
 from collections.abc import Coroutine, Iterator, Mapping
 from typing import Any
+
+import yaml
+from jinja2 import Environment
 
 from breakfix.redteam.adapters.base import (
     ARGUMENTS,
@@ -100,7 +107,7 @@ def _converter(kind: Any, arguments: Mapping[str, Any], configure: Any, configur
         before = configured()
         configure(seed=seed)
         try:
-            with room(seed):
+            with room(seed), _remembered():
                 own = {"seed": seed} if seeded else {}
                 result = finish(kind(**arguments, **own).convert_async(prompt=text, input_type="text"))
         finally:
@@ -110,12 +117,74 @@ def _converter(kind: Any, arguments: Mapping[str, Any], configure: Any, configur
     return convert
 
 
+_load, _compile, _parse, _to_thread = yaml.safe_load, Environment.compile, Environment.parse, asyncio.to_thread
+
+
+@contextlib.contextmanager
+def _remembered() -> Iterator[None]:
+    """What converters read whenever they are made, YAML files and Jinja templates of their own, is parsed once: up to
+    5 ms of CPU a request. The text is the key, so that what they come to is the same. What they would do in a thread,
+    to keep an event loop free that nobody else uses, is done at once."""
+
+    def load(stream: Any) -> Any:
+        return copy.deepcopy(_loaded(stream if isinstance(stream, str) else stream.read()))
+
+    def compiled(self: Environment, source: Any, *given: Any, **more: Any) -> Any:
+        plain = isinstance(source, str) and not given and not more
+        return _code(_Alike(self), source) if plain else _compile(self, source, *given, **more)
+
+    def parsed(self: Environment, source: str, *given: Any, **more: Any) -> Any:
+        return _parse(self, source, *given, **more) if given or more else _tree(_Alike(self), source)
+
+    async def at_once(work: Any, /, *given: Any, **more: Any) -> Any:
+        return contextvars.copy_context().run(work, *given, **more)
+
+    yaml.safe_load, Environment.compile, Environment.parse, asyncio.to_thread = load, compiled, parsed, at_once
+    try:
+        yield
+    finally:
+        yaml.safe_load, Environment.compile, Environment.parse = _load, _compile, _parse
+        asyncio.to_thread = _to_thread
+
+
+@functools.lru_cache(maxsize=64)
+def _loaded(text: str) -> Any:
+    return _load(text)
+
+
+@functools.lru_cache(maxsize=64)
+def _code(alike: _Alike, source: str) -> Any:
+    return _compile(alike.environment, source)
+
+
+@functools.lru_cache(maxsize=64)
+def _tree(alike: _Alike, source: str) -> Any:
+    return _parse(alike.environment, source)
+
+
+class _Alike:
+    """An environment; equal are those that compile alike: of one kind, and all their settings, but for caches."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        plain = {str: 0, bool: 0, int: 0, type(None): 0}
+        settings = ((name, value) for name, value in vars(environment).items() if type(value) in plain)
+        self.key = (type(environment), environment.undefined, *environment.extensions, *settings)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Alike) and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+
 def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Its result, out of an event loop of its own; in a thread of its own where this one's loop is running."""
+    """Its result, out of an event loop of our own; in a thread of its own where this one's loop is running."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return _run(coroutine)
+        mine = threading.current_thread() is threading.main_thread()
+        return _loop().run_until_complete(coroutine) if mine else _run(coroutine)
     found: list[Any] = []
     raised: list[BaseException] = []
 
@@ -131,6 +200,14 @@ def finish(coroutine: Coroutine[Any, Any, Any]) -> Any:
     if raised:
         raise raised[0]
     return found[0]
+
+
+@functools.cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """The main thread's: to make one for each request costs as much as a request."""
+    loop = asyncio.new_event_loop()
+    atexit.register(loop.close)
+    return loop
 
 
 def _run(coroutine: Coroutine[Any, Any, Any]) -> Any:
