@@ -209,8 +209,7 @@ def _dra(kind: Any) -> Prompts:
 
 def _zalgo(kind: Any) -> Prompts:
     """`zalgolib.enzalgofy` at this intensity, which draws each mark by a call of its own (1.3 ms for 5 templates)."""
-    from zalgolib import zalgolib as package
-
+    package = importlib.import_module("zalgolib.zalgolib")  # garak's own dependency
     up, mid, down = (
         ([mark.strip() for mark in marks], round(len(marks) * 5 / 100))
         for marks in (package.UP_MARKS, package.MID_MARKS, package.DOWN_MARKS)
