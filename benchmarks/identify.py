@@ -22,13 +22,13 @@ from typing import Any
 from zlib import crc32
 
 import numpy as np
-from report import CASES, ROUNDS, red_team
 
 from breakfix import identify
 from breakfix.config import Config
 from breakfix.core import Case, Expect, Split, ask
 from breakfix.ledger import Ledger
 from breakfix.taxonomy import hazards
+from report import CASES, ROUNDS, red_team
 
 BREADS = ("rye", "oat", "corn", "spelt", "wheat", "barley", "millet", "potato")
 SIZE = 64
@@ -76,9 +76,7 @@ def main() -> None:
             slowest, open_ = max(slowest, wall), len(record["vulnerabilities"])
             print(f"round {round}: {wall:.1f} s ({cpu:.1f} s CPU), {open_} open, {record['opened']} of them new, "
                   f"{peak():.0f} MiB at most so far", flush=True)  # fmt: skip
-    print(
-        f"{n} attempts a round, {open_} vulnerabilities: {slowest:.1f} s for the slowest round, {peak():.0f} MiB at most"
-    )
+    print(f"{n} attempts a round, {open_} vulnerabilities: {slowest:.1f} s at most, {peak():.0f} MiB at most")
 
 
 def peak() -> float:

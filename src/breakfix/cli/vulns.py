@@ -32,6 +32,7 @@ def all_of_them(arguments: Arguments) -> int:
     run = places.find(arguments.run)
     with Ledger.open(run, write=False) as ledger:
         round, found = document(ledger, run, arguments.round)
+        scored: int | None = (ledger.finished(round, "identify") or {}).get("scored")  # None: of an older run
     shown = [{name: v[name] for name in _LISTED} for v in found if arguments.status in (None, v["status"])]
     if arguments.markdown is not None:
         output.save(arguments.markdown, markdown(run, round, shown))
@@ -40,10 +41,17 @@ def all_of_them(arguments: Arguments) -> int:
         return 0
     of = f" that {'is' if len(shown) == 1 else 'are'} {arguments.status}" if arguments.status else ""
     many = f"{len(shown)} {'vulnerability' if len(shown) == 1 else 'vulnerabilities'}"
-    print(f"{output.line(str(run))}, round {round}: {many}{of}")
+    print(f"{output.line(str(run))}, round {round}: {many}{of}{_sought(scored)}")
     if shown:
         output.table(_HEADER, [_cells(v) for v in shown])
     return 0
+
+
+def _sought(scored: int | None) -> str:
+    """What no vulnerability is worth: without a scored attempt nothing is known."""
+    if scored is None:
+        return ""
+    return f"; sought in {scored} scored attempts" if scored else "; no attempt was scored, so nothing is known"
 
 
 def one(arguments: Arguments) -> int:

@@ -34,9 +34,9 @@ def run(
     that cells are cut into parts with (clusters.py); where it can't be had (AssetError) they stay whole.
 
     "vulnerabilities" are the ids of the open ones, the gravest first; "not_measured": those of earlier rounds that this
-    one did not measure; "left_out": attempts that count for none, by reason; "whole_cells": why cells stayed whole that
-    might have had parts, "" where none did for another reason than its failures. Raises UserError where the round has
-    attempts of several models.
+    one did not measure; "scored": how many scored attempts they were sought in: of none, nothing is known; "left_out":
+    attempts that count for none, by reason; "whole_cells": why cells stayed whole that might have had parts, "" where
+    none did for another reason than its failures. Raises UserError where the round has attempts of several models.
     """
     case_of = cache(ledger.case)
     now = _attempts(ledger, round)
@@ -80,6 +80,7 @@ def run(
         **_changes(known, found),
         "ranks": {id: ranks[id] for id in open_},
         "not_measured": unmeasured,
+        "scored": sum(a.score is not None for a in grouped.measured),
         "left_out": dict(grouped.left_out),
         "whole_cells": vectors.why,
         "gate": gate.decide(config.gate, metrics, found, round=round, stalled=stalled),
