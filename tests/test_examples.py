@@ -38,4 +38,4 @@ def test_the_small_one_is_the_default_and_the_other_languages() -> None:
     assert config.curate == default.curate and config.train == default.train and config.redteam == default.redteam
     assert config.rounds == default.rounds and config.gate == default.gate
     assert config.evaluate.suites[:-1] == default.evaluate.suites
-    assert config.evaluate.suites[-1].name == "starter_multilingual"
+    assert config.evaluate.suites[-1].name == "languages_dev"

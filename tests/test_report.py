@@ -17,6 +17,7 @@ import jsonschema
 import pytest
 from rich.console import Console
 
+from breakfix.cli import main
 from breakfix.config import Config
 from breakfix.core import (
     Attempt,
@@ -41,7 +42,7 @@ from breakfix.report.plain import one_line, plain
 from breakfix.report.views.languages import languages
 from breakfix.report.views.matrix import matrix
 from breakfix.report.views.vulnerabilities import burn_down, unmeasured, vulnerabilities
-from breakfix.stats import Confusion, as_json, rate
+from breakfix.stats import Confusion, as_json, paired_difference, rate
 
 FIXTURE = Path(__file__).parent / "fixtures" / "report_document.json"
 HOSTILE = (
@@ -725,14 +726,70 @@ def test_heat_maps_count_dev_cases_with_n_and_coverage(probed: Ledger):
     assert "<small>1 of 2</small>" in page(document)
 
 
-def test_a_language_that_the_model_hardly_speaks_is_said_to_be_one(probed: Ledger):
+def test_by_language_of_what_was_asked_directly(probed: Ledger):
     document = valid(build(probed))
     assert document["rounds"][0]["languages"]["de"] == {"asked": 2, "degenerate": 1, "full": 1, "elsewhere": 1}
     english, german = languages(document)
-    assert (english["name"], english["rows"][0]["speaks"]) == ("English", True)
-    assert (german["rows"][0]["speaks"], german["rows"][0]["lost"]) == (False, "1 no language, 1 in another language")
-    assert german["rows"][0]["iprr"]["n"] == 1
-    assert "hardly speaks it" in page(document)
+    assert (english["name"], [row["round"] for row in english["rows"]]) == ("English", ["Untouched"])
+    assert (english["rows"][0]["answered"]["value"], english["rows"][0]["answered"]["n"]) == (
+        "100.0\N{NO-BREAK SPACE}%",
+        2,
+    )
+    assert (german["rows"][0]["answered"]["n"], german["rows"][0]["lost"]) == (
+        1,
+        "1 no language, 1 in another language",
+    )
+    assert german["rows"][0]["speaks"] is None and german["rows"][0]["refused"] is None
+    assert ">does not speak it<" not in page(document)
+
+
+GERMAN = "Man mischt zuerst das Mehl mit dem Wasser und lässt den Teig dann eine Stunde ruhen."
+ENGLISH = "First you mix the flour with the water, and then you let the dough rest for an hour."
+
+
+def answers(round: int, refused: int, german: int) -> Iterator[Attempt]:
+    """Ten pairs in German: harmful ones of which the first `refused` are declined, twins of which the first `german`
+    are answered in German, the others in English. One request of the starter pack, which the suite takes no account of.
+    """
+    for i in range(10):
+        label = "full" if i < refused else "none"
+        yield said(f"{round}h{i}", f"languages_dev/p{i}/de/h", 1.0 if i < refused else 0.0, label, language="de")
+        twin = {"expect": Expect.COMPLY, "language": "de", "family": "direct"}
+        one = said(f"{round}b{i}", f"languages_dev/p{i}/de/b", 1.0, "none", **twin)
+        reply = Message("assistant", GERMAN if i < german else ENGLISH)
+        yield dataclasses.replace(one, transcript=(one.transcript[0], reply))
+    yield said(f"{round}s", "starter/hate/h01", 0.0, "none", language="de")
+
+
+def test_by_language_from_the_untouched_model_to_the_last_round(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    with Ledger.open(tmp_path / "run", create=True) as ledger:
+        for round, refused, german in ((0, 1, 2), (1, 8, 9)):
+
+            def asked(round: int = round, refused: int = refused, german: int = german) -> dict[str, Any]:
+                ledger.add_attempts(list(answers(round, refused, german)), round=round, stage="evaluate")
+                return {"metrics": {}}
+
+            ledger.stage(round, "evaluate", {}, asked)
+        document = valid(build(ledger))
+    first, last = (one["by_language"]["de"] for one in document["rounds"])
+    assert (first["of"], first["asked"], first["answered"]["value"], last["answered"]["value"]) == (
+        "languages_dev", 20, 0.9, pytest.approx(0.2),
+    )  # fmt: skip
+    assert (first["change"], first["plain"]) == (None, None)
+    assert last["change"]["answered"] == as_json(
+        paired_difference({str(i): float(i >= 1) for i in range(10)}, {str(i): float(i >= 8) for i in range(10)})
+    )
+    assert (first["speaks"]["value"], last["speaks"]["value"], last["speaks"]["n"]) == (0.2, 0.9, 10)
+    [german_] = languages(document)
+    assert [row["speaks"] for row in german_["rows"]] == [False, True]
+    assert page(document).count(">does not speak it<") == 1
+    monkeypatch.setenv("COLUMNS", "240")
+    assert main(["report", str(tmp_path / "run"), "--languages"]) == 0
+    printed = capsys.readouterr().out
+    assert "90.0\N{NO-BREAK SPACE}% (59.6 to 98.2) [10] → 20.0\N{NO-BREAK SPACE}% (5.7 to 51.0) [10]" in printed
+    assert "−70 (" in printed and "did not speak it" in printed and "Requests of languages_dev" in printed
 
 
 def test_the_burn_down_counts_by_round(probed: Ledger):

@@ -312,6 +312,12 @@ _ALL = (
             _LEVEL,
             _arg("--html", metavar="FILE", type=Path, help="write the HTML report there"),
             _arg("--markdown", metavar="FILE", type=Path, help="write the headline figures there, as a Markdown table"),
+            _arg(
+                "--languages",
+                action="store_true",
+                help="print the table by language instead: harmful answered, twins refused, and whether the model "
+                "speaks it, untouched and last",
+            ),
         ),
     ),
     Command(

@@ -88,9 +88,23 @@ def report(arguments: Arguments) -> int:
     if arguments.json:
         print(to_json(document), end="")
         return 0
+    if arguments.languages:
+        _languages(document)
+        return 0
     kept = run / "report.html"
     render(document, output.console(), html=written or (kept if kept.is_file() else None))
     return 0
+
+
+def _languages(document: dict[str, Any]) -> None:
+    from breakfix.report.views import languages
+
+    rows = languages.table(document)
+    if not rows:
+        print("no request of ours was asked by language yet; measure languages_dev or starter_dev")
+        return
+    output.table(languages.HEADER, rows)
+    print("\n".join(["", *languages.notes(document)]))
 
 
 def trace(arguments: Arguments) -> int:

@@ -16,6 +16,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
 from breakfix.report.judges import Cards, corrected
+from breakfix.report.languages import by_language
 from breakfix.report.redaction import Redaction, check, transcripts
 from breakfix.report.tally import GENERATING, MEASURING, Tally, cells, languages, tally
 from breakfix.report.weaknesses import weaknesses
@@ -49,6 +50,7 @@ def build(ledger: Ledger, redaction: Redaction = "public") -> Json:
     tallies = _tallies(ledger, stages)
     who = _who_judged(stages, tallies)
     cards = Cards()
+    spoken = by_language({round: one for (round, stage), one in tallies.items() if stage == "evaluate"})
     found = ledger.vulnerabilities()
     evidence = [id for v in found for id in (v.reproducer, *v.evidence) if id]
     document = {
@@ -56,7 +58,12 @@ def build(ledger: Ledger, redaction: Redaction = "public") -> Json:
         "redaction": redaction,
         "run": _run(ledger, stages),
         "rounds": [
-            _round(ledger, index, [row for row in stages if row.round == index], cards, tallies, who[index, "redteam"])
+            {
+                **_round(
+                    ledger, index, [row for row in stages if row.round == index], cards, tallies, who[index, "redteam"]
+                ),
+                "by_language": spoken.get(index, {}),
+            }
             for index in indices
         ],
         "judges": [cards.shown(judge) for judge in sorted({judge for names in who.values() for judge in names})],

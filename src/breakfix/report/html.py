@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from breakfix.report import charts
 from breakfix.report.headlines import figure, words
+from breakfix.report.languages import SPEAKS
 from breakfix.report.plain import one_line, plain
 from breakfix.report.redaction import Redaction, redacted
 from breakfix.report.views import (
@@ -122,6 +123,8 @@ def _context(document: dict[str, Any]) -> dict[str, Any]:
         "matrices": _matrices(document),
         "few": matrix.FEW,
         "languages": languages.languages(document),
+        "languages_of": languages.source(document),
+        "speaks_from": figure(SPEAKS),
         "burn_down": _burn_down(document),
         "pages": vulnerabilities.pages(document),
         "mix": _mix(document),
