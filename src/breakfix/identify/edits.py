@@ -148,10 +148,10 @@ def absorbed(ledger: Ledger, round: int) -> dict[str, list[Vulnerability]]:
 
 def highest(ledger: Ledger, before: int | None = None) -> int:
     """The highest number that any vulnerability has or had: ids are never given again. `before`: in earlier rounds, and
-    by splits of any."""
+    by splits of any, those that were undone too."""
     rounds = (None,) if before is None else tuple(range(before))
     ids = [v.id for number in rounds for v in ledger.vulnerabilities(number)]
-    ids += [e.other for e in read(ledger) if e.other]
+    ids += [other for event in ledger.events(stage=STAGE, kind=KIND) if (other := event.payload.get("other"))]
     return max((int(id[1:]) for id in ids), default=0)
 
 
