@@ -16,7 +16,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import assets, frames, loop, starter
+from . import assets, frames, loop, prescription, starter
 from .config import Config, Judges, Source, Suite
 from .core import Attack, Case, Judge, Model, Split, digest
 from .errors import AssetError, ConfigError, LedgerError
@@ -116,6 +116,8 @@ class Cycle:
             self.say(f"round {round}: {name}, done before")
         else:
             self._say_failures(round, name)
+        if name == "identify" and (told := prescription.write(self.run_folder, self.ledger, self.config, round)):
+            self.say(told)
         for bill in filter(None, (getattr(model, "bill", "") for model in self._remote.values() if made)):
             self.say(f"in this run so far: {bill}")
         return record
@@ -130,6 +132,16 @@ class Cycle:
         for what, n in failed.items():
             if n:
                 self.say(f"round {round}: {what} on {n} attempts; {command} asks for them once more")
+
+    def prescribe(self, round: int, file: Path) -> None:
+        """Let a round be curated by another prescription. Raises DataError, LedgerError, ConfigError."""
+        if not round:
+            raise ConfigError("round 0 curates nothing; a prescription is for round 1 or a later one")
+        if not self.config.curate.failures:
+            raise ConfigError("curate.failures is false, so no prescription is read; set it to true")
+        self._require(round, "curate")
+        if told := prescription.install(file, self.run_folder, self.ledger, self.config, round - 1):
+            self.say(told)
 
     def _require(self, round: int, name: str) -> None:
         before = [(round, s) for s in STAGES[: STAGES.index(name)] if round or s in STAGES[2:]]
@@ -284,7 +296,9 @@ class Cycle:
         config, base, policy = self.config, self.base_path(), self._policy(round)
         name = config.curate.helper
         seen, _ = chosen(config.redteam.seen, config.redteam.held_out)
-        standing = edits.standing(self.ledger, round - 1)
+        read_it = config.curate.failures
+        edited = prescription.edited(self.run_folder, self.ledger, config, round - 1) if read_it else None
+        standing = edited.standing if edited else edits.standing(self.ledger, round - 1)
         inputs = {
             "curate": config.curate.asked(),
             "sources": [read(source) for source in config.curate.sources],
@@ -296,18 +310,22 @@ class Cycle:
             "not_checked": [row["suite"] for row in self._no_walls],
             "found": digest(standing),  # what of identify it reads: not the gate
             "earlier": [digest(self._record(r, "curate")) for r in range(1, round)],  # some of those rows come again
+            **(edited.inputs if edited else {}),
             **({"policy": self._id(policy)} if config.curate.on_policy else {}),
             **({"helper": self._id(place(name))} if name else {}),
             **self._about(base),
         }
 
         def make() -> dict[str, Any]:
-            return curate.run(
+            if edited:
+                self.say(f"{edited.file} was changed: {'; '.join(map(prescription.said, edited.changes))}")
+            record = curate.run(
                 config, self.ledger, self.model(base), self.judge, round=round, walls=self.walls(),
                 not_checked=self._no_walls, attacks=seen, policy=lambda: self.model(policy),
                 helper=(lambda: self._load(place(name or ""))) if name else None, known=standing,
-                progress=self.progress,
+                plan=edited.plan if edited else curate.NO_PLAN, progress=self.progress,
             )  # fmt: skip
+            return {**record, "prescription": edited.told(self.ledger)} if edited else record
 
         return inputs, make
 

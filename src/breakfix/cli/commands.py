@@ -119,6 +119,12 @@ _STAGES = {
 
 
 AGAIN = ("evaluate", "redteam")  # stages that ask a model, which may fail
+_PRESCRIPTION = _arg(
+    "--prescription",
+    metavar="FILE",
+    type=Path,
+    help="learn by this one, which takes the place of the file that identify wrote (docs/vulnerabilities.md)",
+)
 
 
 def _stage(name: str, what: str) -> Command:
@@ -127,6 +133,7 @@ def _stage(name: str, what: str) -> Command:
         _arg("--round", metavar="N", type=_natural, required=True, help="0 is the untouched model"),
         _FOLDER,
         *([_AGAIN] if name in AGAIN else []),
+        *([_PRESCRIPTION] if name == "curate" else []),
         _JSON,
     )
     more = f"A stage needs those before it. `breakfix run` does all of them in their order: {', '.join(_STAGES)}."
@@ -225,6 +232,7 @@ _PROBE = Command(
         _arg("--cases", metavar="N", type=_positive, default=48, help="dev requests it is measured on (%(default)s)"),
         _arg("--steps", metavar="N", type=_positive, default=100, help="most steps of gcg (%(default)s)"),
         _arg("--candidates", metavar="N", type=_positive, default=64, help="suffixes scored in a step (%(default)s)"),
+        _arg("--rows", metavar="LIST", default="10,50,100", help="of the fine-tuning attack, each in turn (%(default)s)"),
         _arg(
             "--into",
             metavar="FOLDER",
@@ -315,8 +323,8 @@ _ALL = (
             _arg(
                 "--languages",
                 action="store_true",
-                help="print the table by language instead: harmful answered, twins refused, and whether the model "
-                "speaks it, untouched and last",
+                help="the table by language instead, printed and as Markdown: harmful answered, twins refused, and "
+                "whether the model speaks it, untouched and last",
             ),
         ),
     ),

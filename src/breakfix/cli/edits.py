@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from breakfix.cli import output, places
@@ -134,6 +135,21 @@ def _desk(arguments: Arguments) -> Generator[_Desk]:
         round, made = identified(ledger, run), edits.read(ledger)
         by = " ".join((arguments.by or "").split()) or _user()
         yield _Desk(ledger, round, made, edits.standing(ledger, round, made), by)
+        _prescribe(run, ledger, round)
+
+
+def _prescribe(run: Path, ledger: Ledger, round: int) -> None:
+    """The round's prescription anew, where there is one."""
+    from breakfix import prescription
+
+    if not prescription.path(run, round).exists():
+        return
+    try:
+        told = prescription.write(run, ledger, places.read(run, None)[0], round)
+    except UserError as error:
+        told = f"the edit is made; the prescription could not be written anew ({error})"
+    if told:
+        output.note(told)
 
 
 def _user() -> str:

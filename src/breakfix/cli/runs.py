@@ -45,6 +45,8 @@ def stage(arguments: Arguments) -> int:
     config, folder = places.read(arguments.target, arguments.run)
     with output.to_stderr(), started(config, folder, data=arguments.command == "curate") as cycle:
         again = arguments.command in AGAIN and arguments.again
+        if arguments.command == "curate" and arguments.prescription is not None:
+            cycle.prescribe(arguments.round, arguments.prescription)
         record = cycle.stage(arguments.round, arguments.command, again=again)
         write_reports(cycle.ledger, folder)
     if arguments.json:
