@@ -459,6 +459,8 @@ def test_the_summary(before: float | None, rows: list[dict[str, Any]], line: str
     [
         (["m", "--probes", "gcg,ablate"], "--probes: no probe 'ablate'; known: gcg,ablation,finetune"),
         (["m", "--seeds", "1,x"], "--seeds: '1,x' is no list of whole numbers"),
+        (["m", "--rows", "10,few"], "--rows: '10,few' is no list of whole numbers such as 10,50,100"),
+        (["m", "--rows", "0,10"], "--rows: 0 rows train nothing"),
         (["m", "--round", "1"], "not a run's folder, and --round goes with one"),
         (["http://127.0.0.1:9/v1#x"], "only weights can be probed"),
     ],

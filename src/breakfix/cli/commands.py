@@ -232,7 +232,7 @@ _PROBE = Command(
         _arg("--cases", metavar="N", type=_positive, default=48, help="dev requests it is measured on (%(default)s)"),
         _arg("--steps", metavar="N", type=_positive, default=100, help="most steps of gcg (%(default)s)"),
         _arg("--candidates", metavar="N", type=_positive, default=64, help="suffixes scored in a step (%(default)s)"),
-        _arg("--rows", metavar="LIST", default="10,50,100", help="of the fine-tuning attack, each in turn (%(default)s)"),
+        _arg("--rows", metavar="LIST", default="10,50,100", help="of fine-tuning, each in turn (%(default)s)"),
         _arg(
             "--into",
             metavar="FOLDER",

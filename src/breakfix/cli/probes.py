@@ -25,15 +25,18 @@ def probe_weights(arguments: Arguments) -> int:
     probes = [name.strip() for name in arguments.probes.split(",")] if arguments.probes else list(PROBES)
     if unknown := [name for name in probes if name not in PROBES]:
         raise UsageError(f"--probes: no probe {unknown[0]!r}; known: {','.join(PROBES)}; {_HELP}")
-    seeds = _numbers(arguments.seeds)
+    seeds, rows = _numbers("--seeds", arguments.seeds, "0,1,2"), _numbers("--rows", arguments.rows, "10,50,100")
+    if 0 in rows:
+        raise UsageError(f"--rows: 0 rows train nothing, and are the column 'before'; leave them out; {_HELP}")
     with output.to_stderr():
         name, path, config, folder = _located(arguments)
     from breakfix.probes import table
     from breakfix.probes.run import Asked, run
 
     asked = Asked(
-        probes=probes, seeds=seeds, cases=arguments.cases, steps=arguments.steps, candidates=arguments.candidates
-    )
+        probes=probes, seeds=seeds, cases=arguments.cases, steps=arguments.steps, candidates=arguments.candidates,
+        rows=rows,
+    )  # fmt: skip
     with output.to_stderr(), watching() as watch:
         document = run(config, path, arguments.into or folder, asked, name=name, progress=watch, say=watch.say)
     if arguments.output is not None:
@@ -49,10 +52,10 @@ def probe_weights(arguments: Arguments) -> int:
     return 0
 
 
-def _numbers(text: str) -> list[int]:
+def _numbers(option: str, text: str, example: str) -> list[int]:
     words = [word.strip() for word in text.split(",")]
     if not all(word.isdecimal() for word in words):
-        raise UsageError(f"--seeds: {text!r} is no list of whole numbers such as 0,1,2; {_HELP}")
+        raise UsageError(f"{option}: {text!r} is no list of whole numbers such as {example}; {_HELP}")
     return list(dict.fromkeys(map(int, words)))
 
 
