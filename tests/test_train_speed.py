@@ -357,3 +357,20 @@ def test_a_fit_keeps_the_references_and_a_repeated_one_trains_the_same(tmp_path:
     assert records[0]["loss"] == records[1]["loss"]
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("first", "again")]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("heads", [(9, 3), (4, 4), (6, 1)], ids=str)
+def test_short_rows_attend_as_torch_s_own_kernel_does(heads: tuple[int, int]) -> None:
+    from breakfix.train.prefix import _short  # pyright: ignore[reportPrivateUsage]
+
+    torch.manual_seed(0)
+    many, few = heads
+    given = [torch.randn(3, n, 17, 8, requires_grad=True) for n in (many, few, few)]
+    q, k, v = given
+    repeated = [x.repeat_interleave(many // few, 1) for x in (k, v)]
+    stock = torch.nn.functional.scaled_dot_product_attention(q, *repeated, is_causal=True, scale=0.3)
+    ours = _short(q, k, v, 0.3).transpose(1, 2)
+    assert torch.allclose(ours, stock, atol=1e-5)
+    weights = torch.randn_like(stock)
+    for one, other in zip(*(torch.autograd.grad((x * weights).sum(), given) for x in (ours, stock)), strict=True):
+        assert torch.allclose(one, other, atol=1e-4)
