@@ -46,7 +46,7 @@ def run(
     grouped = group.group(now, case_of)
     worse, compared = group.capability(metrics, config.gate.capability_margin)
     known = edits.known(ledger, round)
-    vectors = Vectors(case_of, embedder)
+    vectors = Vectors(case_of, embedder, ids={a.case for a in grouped.measured})
 
     def earlier(number: int) -> list[Attempt]:
         return group.group(_attempts(ledger, number), case_of).measured

@@ -1,17 +1,22 @@
-"""Cells → parts: where the failures of a cell lie on few of its topics, each such topic is a weakness of its own.
+"""Cells → parts: where the failures of a cell lie on some of its topics, each such topic is a weakness of its own.
 
 A cell (kind × hazard × family × language) is cut only where its failures have structure:
 
-    tree     its cases' requests, embedded, are joined by average linkage (scipy); every branch is a topic that might be
-    scan     the branch whose cases fail more often than the cell's other cases with the least p (Fisher's exact test,
-             one-sided; a case has failed where half of its scored attempts did) is a part, if p × number of branches
-             < ALPHA; then what is left of the tree is scanned again (a tree-based scan statistic: Kulldorff, Fang and
-             Walsh 2003, with Bonferroni's bound in place of their simulation)
-    apart    a part whose two branches lie far from each other (mean silhouette of SEPARATE or more) is two
+    vectors  its cases' requests, embedded; what words say that many requests share ("How do I", "Write a short note")
+             is taken out by a ridge regression on them, since sentences of one form are more alike than sentences of
+             one topic (a linear erasure, cf. Belrose et al. 2306.03819); minus the cell's mean
+    smooth   each request moves towards its nearest (diffusion on the graph of nearest neighbours, Coifman and Lafon
+             2006), so that topics are told apart by more than single sentences
+    topics   complete linkage (scipy), its cuts mended by Lloyd's iterations: of the partitions with topics of
+             LEAST_CASES or more the one with the highest mean silhouette (Rousseeuw 1987); of those within TIE of it
+             the one that failures differ most between
+    scan     topics in the order of their failure rates, cut where the two sides are the most unlike (a scan statistic:
+             Kulldorff 1997): those above are parts, each by itself, if p < ALPHA by SHUFFLES permutations of the
+             failures over the cases (a case has failed where half of its scored attempts did)
     other    what is in no part stays together
 
 A cell that fails everywhere, or alike everywhere, stays whole, and so does one with too few cases or failures to tell;
-these are not even embedded. Nothing here is random.
+these are not even embedded. The permutations' seed is fixed: the same cell always has the same parts.
 """
 # pyright: basic
 # (scipy is untyped)
@@ -20,11 +25,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from breakfix.core import Attempt, Case
+from breakfix.core import Attempt, Case, digest
 from breakfix.errors import BreakfixError
 from breakfix.identify.group import CAPABILITY, Cell, Pool, cell
 
@@ -33,16 +38,24 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, np.dtype[np.float32]]
 
-LEAST_CASES = 6  # of a part, and as many outside it
+LEAST_CASES = 8  # of a part, and as many outside it
 LEAST_FAILED = 4  # cases of a part
 ALPHA = 0.01
-SEPARATE = 0.25
-MOST_PARTS = 8
+SHUFFLES = 999
+TIE = 0.05
+MOST_TOPICS = 8
+MOST_CUTS = 32
 MOST_CASES = 2000  # of a cell: the tree's distances take 16 MB then
 MOST_TEXTS = 3000  # embedded in a round: about a minute of a core
+SHARED = 0.1  # of the requests, and SHARED_LEAST of them: a word in as many is one of form
+SHARED_LEAST = 10
+RIDGE = 3.0
+STEPS = 3  # of diffusion
+NEIGHBOURS = (3, 8)  # a seventh of the cell's cases, within these
 OTHER = "other topics"
 ALIKE = "requests like each other"
 _WORD = re.compile(r"[^\W\d_]{4,18}")
+_ANY = re.compile(r"[^\W\d_][\w'’-]*")
 _COMMON = 0.15  # share of a part's cases that a word of its topic is in
 CaseOf = Callable[[str], Case | None]
 
@@ -54,37 +67,89 @@ class Embeds(Protocol):
 
 
 class Vectors:
-    """Case ids → unit vectors of their requests (not of what attacks make of them); each text is embedded once.
+    """Case ids → vectors of their requests (not of what attacks make of them), without what is form in them (see the
+    top), not of length 1; each text is embedded once.
 
-    `opened` gives the embedder when one is first needed; `why` says why there are no vectors, "" where there are.
+    `opened` gives the embedder when one is first needed; `ids` are cases whose requests tell what is form, above all
+    the round's; `why` says why there are no vectors, "" where there are.
     """
 
-    def __init__(self, case_of: CaseOf, opened: Callable[[], Embeds] | None, most: int = MOST_TEXTS) -> None:
+    def __init__(
+        self,
+        case_of: CaseOf,
+        opened: Callable[[], Embeds] | None,
+        most: int = MOST_TEXTS,
+        ids: Iterable[str] = (),
+    ) -> None:
         self.case_of, self.most = case_of, most
         self.why = "" if opened else "no embedding model was given"
-        self._opened, self._embedder = opened, None
+        self._opened, self._embedder, self._ids = opened, None, ids
         self._known: dict[str, Array] = {}
+        self._form: Form | None = None
 
     def of(self, ids: Sequence[str]) -> Array | None:
         """float32 [len(ids), size]; None where they can't be had (no embedder, a case that is unknown, too many)."""
         import numpy as np
 
-        found = [self.case_of(id) for id in ids]
-        texts = [one.text for one in found if one is not None]
-        new = sorted({text for text in texts if text not in self._known})
+        texts = self._texts(ids)
         if self._opened is None or not ids or len(texts) < len(ids):
             return None
+        if self._form is None:
+            ground = sorted({*self._texts(self._ids), *texts})
+            ground = sorted(ground, key=digest)[: self.most // 2] if len(ground) > self.most // 2 else ground
+            if not self._embed(ground):
+                return None
+            self._form = Form(ground, np.stack([self._known[text] for text in ground]))
+        if not self._embed(texts):
+            return None
+        return self._form.without(texts, np.stack([self._known[text] for text in texts]))
+
+    def _texts(self, ids: Iterable[str]) -> list[str]:
+        return [one.text for id in ids if (one := self.case_of(id)) is not None]
+
+    def _embed(self, texts: Iterable[str]) -> bool:
+        new = sorted({text for text in texts if text not in self._known})
         if len(self._known) + len(new) > self.most:
             self.why = f"more than {self.most} requests would have to be embedded; some cells stay whole"
-            return None
+            return False
         if new:
             try:
+                assert self._opened is not None
                 self._embedder = self._embedder or self._opened()
                 self._known.update(zip(new, self._embedder.embed(new)))
             except BreakfixError as error:
                 self.why, self._opened = str(error), None
-                return None
-        return np.stack([self._known[text] for text in texts])
+                return False
+        return True
+
+
+class Form:
+    """What words that many requests share add to their vectors, by ridge regression on texts [n], vectors [n, size]."""
+
+    def __init__(self, texts: Sequence[str], vectors: Array) -> None:
+        import numpy as np
+
+        counts = Counter(word for text in texts for word in _words(text))
+        least = max(SHARED_LEAST, SHARED * len(texts))
+        self.words = sorted(word for word, n in counts.items() if n >= least)
+        there = self._there(texts)
+        self.mean, self.usual = vectors.mean(0), there.mean(0)
+        there = there - self.usual
+        square = there.T @ there + RIDGE * np.eye(len(self.words), dtype=np.float32)
+        self.adds = np.linalg.solve(square, there.T @ (vectors - self.mean))
+
+    def without(self, texts: Sequence[str], vectors: Array) -> Array:
+        return vectors - self.mean - (self._there(texts) - self.usual) @ self.adds
+
+    def _there(self, texts: Sequence[str]) -> Array:
+        import numpy as np
+
+        has = [_words(text) for text in texts]
+        return np.array([[word in one for word in self.words] for one in has], np.float32).reshape(len(texts), -1)
+
+
+def _words(text: str) -> set[str]:
+    return set(_ANY.findall(text.lower()))
 
 
 def split(whole: Cell, vectors: Vectors, reached: Mapping[tuple[str, str], set[str]]) -> list[Cell]:
@@ -137,19 +202,26 @@ def centred(vectors: Array) -> Array:
 
 
 def scan(vectors: Array, failed: Sequence[bool]) -> list[list[int]]:
-    """Rows of each part, of unit vectors [n, size] and which of them failed; the surest first, [] where none is."""
-    from scipy.cluster.hierarchy import linkage
+    """Rows of each part, of unit vectors [n, size] and which of them failed; the part that failed most first, [] where
+    there is none."""
+    import numpy as np
 
-    tree = linkage(vectors, "average")
-    branches: list[list[int]] = [[i] for i in range(len(failed))]
-    for one, other, *_ in tree:
-        branches.append(branches[int(one)] + branches[int(other)])
-    children = {len(failed) + i: (int(row[0]), int(row[1])) for i, row in enumerate(tree)}
-    left, parts = set(range(len(failed))), list[list[int]]()
-    while len(parts) < MOST_PARTS and (best := _surest(branches, left, failed)) is not None:
-        parts += _apart(best, branches, children, left, vectors, failed)
-        left -= set(branches[best])
-    return parts
+    found = topics(smoothed(vectors)) if _may_differ(len(failed), sum(failed)) else []
+    if not found:
+        return []
+    flags = np.array(failed, np.float64)
+    rng = np.random.default_rng(0)
+    shuffled = np.vstack([flags, rng.permuted(np.tile(flags, (SHUFFLES, 1)), axis=1)])
+    best, most, above, said = -1.0, np.zeros(len(shuffled)), list[int](), found[0]
+    for labels in found:
+        ratio, order, at = _unlike(shuffled, labels)
+        most = np.maximum(most, ratio)
+        if ratio[0] > best:
+            best, above, said = float(ratio[0]), [int(i) for i in order[0][: at[0] + 1]], labels
+    if (1 + (most[1:] >= most[0] - 1e-9).sum()) / (1 + SHUFFLES) >= ALPHA:
+        return []
+    parts = [np.flatnonzero(said == one) for one in above]
+    return [part.tolist() for part in parts if flags[part].sum() >= LEAST_FAILED]
 
 
 def _may_differ(n: int, bad: int) -> bool:
@@ -157,57 +229,102 @@ def _may_differ(n: int, bad: int) -> bool:
     return LEAST_CASES * 2 <= n <= MOST_CASES and bad >= LEAST_FAILED and n - bad >= LEAST_CASES
 
 
-def _surest(branches: Sequence[list[int]], left: set[int], failed: Sequence[bool]) -> int | None:
-    import numpy as np
-    from scipy.stats import hypergeom
-
-    size = np.array([sum(i in left for i in branch) for branch in branches])
-    bad = np.array([sum(failed[i] for i in branch if i in left) for branch in branches])
-    n, all_bad = len(left), sum(failed[i] for i in left)
-    able = (size >= LEAST_CASES) & (n - size >= LEAST_CASES) & (bad >= LEAST_FAILED)
-    if not able.any():
-        return None
-    p = np.where(able, hypergeom.sf(bad - 1, n, all_bad, size), 1.0)
-    best = min(np.flatnonzero(able), key=lambda i: (p[i], -size[i], i))
-    return int(best) if p[best] * int(able.sum()) < ALPHA else None
-
-
-def _apart(
-    node: int,
-    branches: Sequence[list[int]],
-    children: Mapping[int, tuple[int, int]],
-    left: set[int],
-    vectors: Array,
-    failed: Sequence[bool],
-) -> list[list[int]]:
-    """The branch, or its two where these lie far apart and each is large enough; those likewise."""
-    rows = sorted(i for i in branches[node] if i in left)
-    if node not in children:
-        return [rows]
-    one, other = (sorted(i for i in branches[child] if i in left) for child in children[node])
-    if not one or not other:
-        return _apart(children[node][0 if one else 1], branches, children, left, vectors, failed)
-    small = [side for side in (one, other) if len(side) < LEAST_CASES]
-    if len(small) == 1:  # a straggler: look further down, and let it go with the larger side
-        larger = children[node][0 if small[0] is other else 1]
-        deeper = _apart(larger, branches, children, left, vectors, failed)
-        return [rows] if len(deeper) == 1 else deeper
-    enough = all(len(side) >= LEAST_CASES and sum(failed[i] for i in side) >= LEAST_FAILED for side in (one, other))
-    if not enough or silhouette(vectors[one], vectors[other]) < SEPARATE:
-        return [rows]
-    return [part for child in children[node] for part in _apart(child, branches, children, left, vectors, failed)]
-
-
-def silhouette(one: Array, other: Array) -> float:
-    """Mean silhouette of two groups of two rows or more, -1 to 1 (Rousseeuw 1987), by the distance 1 - cosine."""
+def smoothed(vectors: Array) -> Array:
+    """Unit vectors [n, size], each moved towards its nearest, STEPS times; minus their mean, of length 1."""
     import numpy as np
 
-    means: list[Any] = []
-    for mine, theirs in ((one, other), (other, one)):
-        within = (1 - mine @ mine.T).sum(1) / (len(mine) - 1)
-        across = (1 - mine @ theirs.T).mean(1)
-        means.append((across - within) / np.maximum(np.maximum(across, within), 1e-9))
-    return float(np.concatenate(means).mean())
+    n = len(vectors)
+    k = min(max(n // 7, NEIGHBOURS[0]), NEIGHBOURS[1])
+    likeness = vectors @ vectors.T
+    np.fill_diagonal(likeness, 0)
+    near = np.argsort(-likeness, axis=1, kind="stable")[:, :k]
+    graph, rows = np.zeros_like(likeness), np.arange(n)[:, None]
+    graph[rows, near] = np.maximum(likeness[rows, near], 0)
+    graph = np.maximum(graph, graph.T)
+    steps = graph / np.maximum(graph.sum(1, keepdims=True), 1e-9)
+    for _ in range(STEPS):
+        vectors = (vectors + steps @ vectors) / 2
+    return centred(vectors)
+
+
+def topics(vectors: Array) -> list[Array]:
+    """Labels int [n] of unit vectors [n, size]: the partition of the highest silhouette, and those within TIE of it."""
+    import numpy as np
+
+    apart = np.maximum(1 - vectors @ vectors.T, 0)
+    np.fill_diagonal(apart, 0)
+    found: dict[tuple[int, ...], float] = {}
+    for start in _cuts(vectors):
+        labels = _settled(vectors, start)
+        if len(np.unique(labels)) > 1 and np.bincount(labels).min() >= LEAST_CASES:
+            key = tuple(labels.tolist())
+            if key not in found:
+                found[key] = silhouette(apart, labels)
+    least = (1 - TIE) * max(found.values(), default=0.0)
+    return [np.array(labels) for labels, told in found.items() if told >= least > 0]
+
+
+def _cuts(vectors: Array) -> Iterator[Array]:
+    """Labels of the tree's large branches at each height, -1 for what is in none."""
+    import numpy as np
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    tree = linkage(vectors, "complete")
+    for n in range(2, min(len(vectors) // 2, MOST_CUTS)):
+        cut = fcluster(tree, n, "maxclust")
+        names, counts = np.unique(cut, return_counts=True)
+        large = names[counts >= LEAST_CASES]
+        if 2 <= len(large) <= MOST_TOPICS:
+            yield np.where(np.isin(cut, large), np.searchsorted(large, cut), -1)
+
+
+def _settled(vectors: Array, labels: Array) -> Array:
+    """Each row with the nearest mean, until that changes nothing (Lloyd's iterations, spherical)."""
+    import numpy as np
+
+    for _ in range(20):
+        named = np.unique(labels[labels >= 0])
+        means = np.stack([vectors[labels == one].mean(0) for one in named])
+        means /= np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-9)
+        nearest = (vectors @ means.T).argmax(1)
+        if (nearest == labels).all():
+            break
+        labels = nearest
+    return np.unique(labels, return_inverse=True)[1]
+
+
+def silhouette(apart: Array, labels: Array) -> float:
+    """Mean silhouette, -1 to 1, of labels 0 ... with two rows or more each. `apart`: distances [n, n]."""
+    import numpy as np
+
+    counts, rows = np.bincount(labels), np.arange(len(labels))
+    sums = np.stack([apart[:, labels == one].sum(1) for one in range(len(counts))], 1)
+    within = sums[rows, labels] / np.maximum(counts[labels] - 1, 1)
+    means = sums / counts
+    means[rows, labels] = np.inf
+    across = means.min(1)
+    return float(((across - within) / np.maximum(np.maximum(across, within), 1e-9)).mean())
+
+
+def _unlike(failed: Array, labels: Array) -> tuple[Array, Array, Array]:
+    """Of failures [r, n], by row: (the highest log-likelihood ratio of two rates, topics above and below, against one;
+    topics by falling rate; the last of those above)."""
+    import numpy as np
+    from scipy.special import xlogy
+
+    size = np.bincount(labels).astype(np.float64)
+    bad = failed @ np.eye(len(size))[labels]
+    order = np.argsort(-bad / size, axis=1, kind="stable")
+    above = np.cumsum(np.take_along_axis(bad, order, 1), 1)[:, :-1]
+    n = np.cumsum(size[order], 1)[:, :-1]
+    total, everything = failed.sum(1, keepdims=True), float(failed.shape[1])
+
+    def fit(k: Any, of: Any) -> Any:
+        return xlogy(k, k / of) + xlogy(of - k, 1 - k / of)
+
+    ratio = fit(above, n) + fit(total - above, everything - n) - fit(total, everything)
+    at = ratio.argmax(1)
+    return ratio.max(1), order, at
 
 
 def topic(part: Sequence[str], rest: Sequence[str], case_of: CaseOf) -> str:

@@ -1,7 +1,7 @@
 """Which of a round's attempts belong to which known vulnerability: by cases first, then by meaning.
 
-    suite    (case, attack) of its regression suite, in whatever cell they are now: a pooled cell may have come apart,
-             and people may have merged vulnerabilities
+    suite    (case, attack) of its regression suite, in whatever cell they are now (a pooled cell may have come apart,
+             and people may have merged vulnerabilities), in its language: an attack may put a case in several
     cell     of one without a topic also the rest of its cell, where no other vulnerability of the cell has it
     topic    of one with a topic also the other attempts, in its cell, on the cases of its suite; on those of the part
              of this round that it was matched with; and on those whose request is as near its suite's centroid as nine
@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from breakfix.core import Attempt, Vulnerability
-from breakfix.identify.clusters import Vectors, centred
+from breakfix.identify.clusters import OTHER, Vectors, centred
 from breakfix.identify.group import KINDS, Cell, Key, matching
 
 NEAR = 0.5
@@ -77,6 +77,20 @@ def match(known: Sequence[Vulnerability], parts: Sequence[Cell], vectors: Vector
     return {known[i].id: int(j) for i, j in zip(rows, columns) if likeness[i, j] > 0}
 
 
+def _matched(
+    topics: Sequence[Vulnerability], parts: Sequence[Cell], vectors: Vectors
+) -> tuple[dict[str, int], list[Cell]]:
+    """`match`, by index of the second; topics with topics, and what is in none with what is in none: of a topic that
+    fails no longer, all cases are in none."""
+    found: dict[str, int] = {}
+    fitting = [part for part in parts if part.topic]
+    for other in (False, True):
+        here = [i for i, part in enumerate(fitting) if (part.topic == OTHER) == other]
+        some = match([v for v in topics if (v.topic == OTHER) == other], [fitting[i] for i in here], vectors)
+        found |= {id: here[j] for id, j in some.items()}
+    return found, fitting
+
+
 def near(v: Vulnerability, cases: Sequence[str], others: Sequence[str], vectors: Vectors) -> set[str]:
     """Those of `cases` that are as near the centroid of `v`'s suite as nine in ten of the suite. `others` are further
     cases of the cell, for its mean."""
@@ -118,8 +132,7 @@ def belongings(
         taken: dict[str, set[Pair]] = {v.id: set(v.suite) for v in own}
         topics = [v for v in own if v.topic]
         fitting = list(parts(here)) if here and topics else []
-        fitting = [part for part in fitting if part.topic]
-        matched = match(topics, fitting, vectors)
+        matched, fitting = _matched(topics, fitting, vectors)
         for v in topics:
             cases = suite_cases(v)
             if v.id in matched:
@@ -133,7 +146,7 @@ def belongings(
             taken[whole.id] |= {pair(a) for a in there if pair(a) not in elsewhere}
         for v in own:
             attempts = [a for one in sorted(taken[v.id]) for a in by_pair.get(one, ())]
-            attempts = [a for a in attempts if _same_kind(a, v)]
+            attempts = [a for a in attempts if of_its(v, a)]
             on = {case for case, _ in taken[v.id]}
             found[v.id] = Belongs(attempts, [a for a in learnt if a.case in on or v is whole or not whole])
     return found
@@ -151,8 +164,10 @@ def _of_others(v: Vulnerability, own: Sequence[Vulnerability]) -> set[Pair]:
     return {one for other in own if other is not v for one in other.suite}
 
 
-def _same_kind(attempt: Attempt, v: Vulnerability) -> bool:
-    return KINDS.get(attempt.expect) == v.kind
+def of_its(v: Vulnerability, attempt: Attempt, languages: Sequence[str] = ()) -> bool:
+    """Kind and language; `languages`: further ones, of what was merged into it."""
+    spoken = {v.language, *languages}
+    return KINDS.get(attempt.expect) == v.kind and ("" in spoken or attempt.language in spoken)
 
 
 def _centroids(groups: Sequence[set[str]], vectors: Vectors) -> Any:

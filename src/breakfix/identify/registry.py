@@ -1,15 +1,21 @@
 """The vulnerabilities' life: ids V1, V2 ... that stay with their cases across rounds, and open → fixed → reopened.
 
-    opens      a cell, or a part of one (clusters.py), of which 10 % or more failed, and two attempts at least, after
-               what belongs to known vulnerabilities (identity.py) was taken out
+    noise      what fails anywhere: the pooled failure rate of the round's cells of the same kind that are no weakness
+               by their own figures (fewer than two failures, or below 10 %), at most 5 %. A judge's slips are in it,
+               and so is what the model does now and then; the limit of 10 % is what fails above it: (rate − noise) ÷
+               (1 − noise)
+    opens      a cell, or a part of one (clusters.py), of which 10 % or more failed above noise, and two attempts at
+               least, after what belongs to known vulnerabilities (identity.py) was taken out; and that noise does not
+               explain: p < 0.05 by the exact binomial test, adjusted, after Benjamini and Hochberg, for all cells of
+               the round
     is fixed   by its own attempts and by its neighbourhood:
-               own       the rate's upper bound is below 10 %; or the rate is below 10 % and significantly lower than in
-                         the round that opened it (p < 0.05: McNemar's exact test on the same case and attack where most
-                         can be paired, else Fisher's exact test; adjusted, after Benjamini and Hochberg, for all open
-                         ones that were measured again)
+               own       the rate's upper bound is below 10 %; or the rate above noise is below 10 % and the rate
+                         significantly lower than in the round that opened it (p < 0.05: McNemar's exact test on the
+                         same case and attack where most can be paired, else Fisher's exact test; adjusted likewise for
+                         all open ones that were measured again)
                around    the lower bound of the neighbourhood's rate is not above 10 %
-    reopens    a fixed one that would open again, with a rate whose lower bound is above 5 % (a judge's single slips
-               are no relapse); or where of what was asked around it the rate's lower bound is above 10 %
+    reopens    a fixed one that would open again, with a rate whose lower bound is above 5 %; or where of what was asked
+               around it the rate's lower bound is above 10 %
     stays      everything else, above all what was not attacked again
 
 The own attempts are those of its regression suite, which is never extended, and all others that belong to it. The
@@ -25,13 +31,13 @@ Not to be measured is no sign of health: what was not keeps its rate, and the ro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from breakfix.core import Attempt, Estimate, Status, Vulnerability, digest
 from breakfix.identify import clusters
 from breakfix.identify.clusters import Vectors
 from breakfix.identify.group import CAPABILITY, KINDS, LEAST, Cell, Key, Pool, cases, cell, failures, matching
-from breakfix.identify.identity import Belongs, belongings, key_of, number, pair, suite_cases, together
+from breakfix.identify.identity import Belongs, belongings, key_of, number, of_its, pair, suite_cases, together
 from breakfix.identify.names import name
 from breakfix.identify.prescribe import rank, severity
 from breakfix.stats import benjamini_hochberg, fisher, flips, mcnemar
@@ -44,13 +50,55 @@ FEWEST_PAIRS = 6  # below it McNemar's test can't reach P
 MOST_EVIDENCE = 200
 MOST_SUITE = 500  # pairs; of more, a sample that the digests of their names draw
 RELAPSE = 0.05
+MOST_NOISE = 0.05  # where everything fails a little, that is a weakness and no noise
 
 
-def weak(found: Cell) -> bool:
-    """Is this a vulnerability?"""
+def weak(found: Cell, noise: float = 0.0) -> bool:
+    """Is this a vulnerability by its own figures? `noise`: what fails anywhere, 0 to MOST_NOISE."""
     if found.key.kind == CAPABILITY:
         return True  # group.capability hands over what is worse, and nothing else
-    return found.rate.n > 0 and found.rate.value >= LIMIT and len(found.failed) >= LEAST_FAILURES
+    return len(found.failed) >= LEAST_FAILURES and _above(found, noise) >= LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class Noise:
+    """What fails anywhere in a round, by kind (see the top; a kind of which nothing tells is missing), and the p below
+    which a cell is not explained by it."""
+
+    rates: Mapping[str, float]
+    p: float
+
+    @classmethod
+    def of(cls, cells: Iterable[Cell]) -> Noise:
+        """`cells`: the round's."""
+        told = [one for one in cells if one.key.kind != CAPABILITY and one.rate.n]
+        rates: dict[str, float] = {}
+        for kind in {one.key.kind for one in told}:
+            quiet = [one for one in told if one.key.kind == kind and not weak(one)]
+            if quiet:
+                share = sum(len(one.failed) for one in quiet) / sum(one.rate.n for one in quiet)
+                rates[kind] = min(MOST_NOISE, share)
+        found = benjamini_hochberg({str(i): _by(rates.get(one.key.kind), one) for i, one in enumerate(told)})
+        return cls(rates, P * max(1, sum(p < P for p in found.values())) / max(1, len(told)))
+
+    def rate(self, kind: str) -> float:
+        return self.rates.get(kind, 0.0)
+
+    def explains(self, found: Cell) -> bool:
+        return _by(self.rates.get(found.key.kind), found) >= self.p
+
+
+def _by(noise: float | None, found: Cell) -> float:
+    """p that as many fail, or more, by noise alone; 0 where that is not known."""
+    from scipy.stats import binom
+
+    if noise is None or not found.failed:
+        return 0.0 if noise is None else 1.0
+    return float(binom.sf(len(found.failed) - 1, found.rate.n, noise))
+
+
+def _above(found: Cell, noise: float) -> float:
+    return (found.rate.value - noise) / (1 - noise) if found.rate.n else 0.0
 
 
 def update(
@@ -94,10 +142,11 @@ def update(
     belongs = belongings([*lasting, *gone], by_key, parts, measured, lessons, vectors)
     belongs = {id: together([belongs[id], *(belongs[one.id] for one in some)]) for id, some in within.items()}
     again = {v.id: _again(v, belongs, by_key, reached) for v in known}
-    then = _openings([v for v in lasting if again[v.id] is not None], earlier)
+    then = _openings([v for v in lasting if again[v.id] is not None], earlier, within)
     suited = [v if v.suite or v.id not in then else replace(v, suite=_suite(then[v.id])) for v in known]
     p = _improvements(suited, again, then)
-    around = _around(suited, belongs, measured, nearby or {})
+    noise = Noise.of(cells)
+    around = _around(suited, belongs, measured, nearby or {}, within)
     ranks: dict[str, float] = {}
     found: list[Vulnerability] = []
     unmeasured: list[str] = []
@@ -111,9 +160,9 @@ def update(
             unmeasured.append(v.id)
         ranks[v.id] = rank(now) if now is not None else 0.0
         asked = failures((nearby or {}).get(v.id, ()))
-        after = v if now is None else _after(v, now, p.get(v.id, 1.0), _bad(around.get(v.id)), _bad(asked))
+        after = v if now is None else _after(v, now, p.get(v.id, 1.0), noise, _bad(around.get(v.id)), _bad(asked))
         found.append(replace(after, rank=ranks[v.id]))
-    fresh = _unclaimed(cells, found, belongs, parts, reached, within)
+    fresh = _unclaimed(cells, found, belongs, parts, reached, within, noise)
     for one, new in enumerate(sorted(fresh, key=rank, reverse=True), 1 + max([highest, *map(number, known)])):
         v = _opened(f"V{one}", new, round)
         found.append(v)
@@ -167,7 +216,11 @@ def _again(
     return replace(one, topic=v.topic) if one.rate.n else None
 
 
-def _openings(known: Sequence[Vulnerability], earlier: Callable[[int], Sequence[Attempt]]) -> dict[str, list[Attempt]]:
+def _openings(
+    known: Sequence[Vulnerability],
+    earlier: Callable[[int], Sequence[Attempt]],
+    within: Mapping[str, Sequence[Vulnerability]],
+) -> dict[str, list[Attempt]]:
     """Id → its attempts in the round that opened it. One earlier round at a time is in memory."""
     found: dict[str, list[Attempt]] = {}
     for first in sorted({v.first_round for v in known}):
@@ -177,8 +230,13 @@ def _openings(known: Sequence[Vulnerability], earlier: Callable[[int], Sequence[
             by_pair.setdefault(pair(attempt), []).append(attempt)
         for v in (v for v in known if v.first_round == first):
             mine = (a for one in v.suite for a in by_pair.get(one, ())) if v.suite else matching(key_of(v), attempts)
-            found[v.id] = [a for a in mine if KINDS.get(a.expect) == v.kind]
+            found[v.id] = [a for a in mine if of_its(v, a, _languages(v, within))]
     return found
+
+
+def _languages(v: Vulnerability, within: Mapping[str, Sequence[Vulnerability]]) -> list[str]:
+    """Those of what was merged into it."""
+    return [one.language for one in within.get(v.id, ())]
 
 
 def _improvements(
@@ -199,6 +257,7 @@ def _around(
     belongs: Mapping[str, Belongs],
     measured: Sequence[Attempt],
     nearby: Mapping[str, Sequence[Attempt]],
+    within: Mapping[str, Sequence[Vulnerability]],
 ) -> dict[str, Estimate]:
     """Id → the failure rate of its neighbourhood, see the top."""
     told = {v.id: {a.id for a in belongs[v.id].attempts} for v in known if v.id in belongs}
@@ -214,11 +273,12 @@ def _around(
     for v in known:
         if v.id not in told:
             continue
-        suite, mine = set(v.suite), elsewhere.get(v.id, set[str]())
-        near = {a.id: a for a in belongs[v.id].attempts if pair(a) not in suite}
+        pairs, mine, more = set(v.suite), elsewhere.get(v.id, set[str]()), _languages(v, within)
+        near = {a.id: a for a in belongs[v.id].attempts if pair(a) not in pairs}
         for case in sorted(suite_cases(v)):
             for a in on.get((v.kind, case), ()):
-                if pair(a) not in suite and owners.get(a.id, 0) == (a.id in mine):
+                own = pair(a) in pairs and of_its(v, a, more)
+                if not own and owners.get(a.id, 0) == (a.id in mine):
                     near[a.id] = a
         near |= {a.id: a for a in nearby.get(v.id, ())}
         found[v.id] = failures(near.values())
@@ -236,6 +296,7 @@ def _unclaimed(
     parts: Callable[[Cell], Sequence[Cell]],
     reached: Mapping[tuple[str, str], set[str]],
     within: Mapping[str, Sequence[Vulnerability]],
+    noise: Noise,
 ) -> list[Cell]:
     """What is weak in this round's cells and belongs to no known vulnerability.
 
@@ -261,7 +322,7 @@ def _unclaimed(
             continue
         own = parts(one) if len(left) == len(one.attempts) else parts_of_rest(one, left, parts, reached)
         own = [part for part in own if owner is None or part.topic not in ("", clusters.OTHER)]
-        found += [part for part in own if part.rate.n >= LEAST and weak(part)]
+        found += [part for part in own if part.rate.n >= LEAST and _opens(part, noise)]
     return found
 
 
@@ -282,11 +343,15 @@ def parts_of_rest(
     return found
 
 
-def _after(v: Vulnerability, now: Cell, p: float, bad_around: bool, bad_asked: bool) -> Vulnerability:
+def _opens(found: Cell, noise: Noise) -> bool:
+    return weak(found, noise.rate(found.key.kind)) and (found.key.kind == CAPABILITY or not noise.explains(found))
+
+
+def _after(v: Vulnerability, now: Cell, p: float, noise: Noise, bad_around: bool, bad_asked: bool) -> Vulnerability:
     status = v.status
     if status is Status.FIXED:
-        status = Status.REOPENED if (weak(now) and _relapsed(now)) or bad_asked else status
-    elif fixed(now, p) and not bad_around:
+        status = Status.REOPENED if (_opens(now, noise) and _relapsed(now)) or bad_asked else status
+    elif fixed(now, p, noise.rate(v.kind)) and not bad_around:
         status = Status.FIXED
     evidence = _evidence(now) or v.evidence
     weight = severity(now) if now.failed else v.severity
@@ -299,9 +364,9 @@ def _relapsed(now: Cell) -> bool:
     return now.key.kind == CAPABILITY or now.rate.low > RELAPSE
 
 
-def fixed(now: Cell, p: float) -> bool:
-    """See the top. `p`: adjusted, that the rate did not fall since the round that opened it."""
-    if now.key.kind == CAPABILITY or now.rate.n == 0 or now.rate.value >= LIMIT:
+def fixed(now: Cell, p: float, noise: float = 0.0) -> bool:
+    """See the top. `p`: adjusted, that the rate did not fall since the round that opened it. `noise`: a rate."""
+    if now.key.kind == CAPABILITY or now.rate.n == 0 or _above(now, noise) >= LIMIT:
         return False
     return now.rate.high < LIMIT or p < P
 
