@@ -761,9 +761,7 @@ def answers(round: int, refused: int, german: int) -> Iterator[Attempt]:
     yield said(f"{round}s", "starter/hate/h01", 0.0, "none", language="de")
 
 
-def test_by_language_from_the_untouched_model_to_the_last_round(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-):
+def test_by_language_from_the_untouched_model_to_the_last_round(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     with Ledger.open(tmp_path / "run", create=True) as ledger:
         for round, refused, german in ((0, 1, 2), (1, 8, 9)):
 
@@ -785,11 +783,12 @@ def test_by_language_from_the_untouched_model_to_the_last_round(
     [german_] = languages(document)
     assert [row["speaks"] for row in german_["rows"]] == [False, True]
     assert page(document).count(">does not speak it<") == 1
-    monkeypatch.setenv("COLUMNS", "240")
-    assert main(["report", str(tmp_path / "run"), "--languages"]) == 0
-    printed = capsys.readouterr().out
-    assert "90.0\N{NO-BREAK SPACE}% (59.6 to 98.2) [10] → 20.0\N{NO-BREAK SPACE}% (5.7 to 51.0) [10]" in printed
-    assert "−70 (" in printed and "did not speak it" in printed and "Requests of languages_dev" in printed
+    written = tmp_path / "languages.md"
+    assert main(["report", str(tmp_path / "run"), "--languages", "--markdown", str(written)]) == 0
+    printed, table = capsys.readouterr().out, written.read_text(encoding="utf-8")
+    for part in ("German", "90 (60 to 98) → 20 (6 to 51) [10]", "−70 (", "20 (6 to 51) → 90 (60 to 98) [10]"):
+        assert part in printed and part in table, part
+    assert "| did not speak it |" in table and "Requests of languages_dev" in table and "Requests of" in printed
 
 
 def test_the_burn_down_counts_by_round(probed: Ledger):

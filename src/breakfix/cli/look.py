@@ -76,6 +76,7 @@ def report(arguments: Arguments) -> int:
     """breakfix report"""
     from breakfix.ledger import Ledger
     from breakfix.report import build, markdown, page, render, to_json
+    from breakfix.report.views import languages
 
     run = places.find(arguments.run)
     with Ledger.open(run, write=False) as ledger:
@@ -84,7 +85,7 @@ def report(arguments: Arguments) -> int:
     if written is not None:
         output.save(written, page(document))
     if arguments.markdown is not None:
-        output.save(arguments.markdown, markdown(document))
+        output.save(arguments.markdown, languages.markdown(document) if arguments.languages else markdown(document))
     if arguments.json:
         print(to_json(document), end="")
         return 0

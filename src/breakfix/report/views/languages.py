@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from breakfix.report.headlines import figure, interval
 from breakfix.report.languages import FEW, SPEAKS, speaks
 from breakfix.report.views.base import Json, cell, round_name
 from breakfix.report.views.series import flipped
@@ -48,13 +47,18 @@ def table(document: Json) -> list[tuple[str, ...]]:
     return [_across([one["by_language"].get(code) or {} for one in ends], code) for code in _codes(rounds)]
 
 
+def markdown(document: Json) -> str:
+    rows = [HEADER, ("---",) * len(HEADER), *table(document)]
+    return "\n".join([*(f"| {' | '.join(row)} |" for row in rows), "", *notes(document)]) + "\n"
+
+
 def notes(document: Json) -> list[str]:
     """What the table is of, and how to read it."""
     rounds = [round_name(one["index"]).lower() for one in document["rounds"] if one.get("by_language")]
     across = f"{rounds[0]} → {rounds[-1]}" if len(rounds) > 1 else "".join(rounds)
     return [
-        f"Requests of {source(document)}, asked directly; {across}; 95 % intervals, n in brackets; change: paired, in "
-        "points.",
+        f"Requests of {source(document)}, asked directly; {across}; per cent with 95 % intervals, "
+        "n in brackets; change: paired, in points.",
         f"In the language: of replies to harmless requests of which it can be told. Below {100 * SPEAKS:.0f} % the "
         "model does not speak it, and its refusals there say nothing of safety. "
         f"Fewer than {FEW} replies tell nothing.",
@@ -83,7 +87,7 @@ def _row(one: Json, code: str) -> Json:
 
 
 def _across(ends: list[Json], code: str) -> tuple[str, ...]:
-    cells = {name: " → ".join(_figure(one.get(name)) for one in ends) for name in ("answered", "refused", "speaks")}
+    cells = {name: _figures([one.get(name) for one in ends]) for name in ("answered", "refused", "speaks")}
     change: Json = ends[-1].get("change") or {}
     told = [speaks(one.get("speaks")) for one in ends]
     said = SILENT if told[-1] is False else "did not speak it" if told[0] is False else ""
@@ -98,10 +102,18 @@ def _across(ends: list[Json], code: str) -> tuple[str, ...]:
     )
 
 
-def _figure(estimate: Json | None) -> str:
-    if estimate is None or estimate["value"] is None:
-        return "–"
-    return f"{figure(estimate['value'])} ({interval(estimate)}) [{estimate['n']}]"
+def _figures(estimates: list[Json | None]) -> str:
+    """ "90 (74 to 97) → 20 (9 to 38) [30]": per cent; n once where it did not change."""
+    known = [None if one is None or one["value"] is None else one for one in estimates]
+    shown = [
+        f"{_percent(one, 'value')} ({_percent(one, 'low')} to {_percent(one, 'high')})" if one else "–" for one in known
+    ]
+    counts = list(dict.fromkeys(str(one["n"]) for one in known if one))
+    return " → ".join(shown) + (f" [{', '.join(counts)}]" if counts else "")
+
+
+def _percent(estimate: Json, name: str) -> str:
+    return f"{100 * estimate[name]:.0f}"
 
 
 def _points(estimate: Any) -> str:
