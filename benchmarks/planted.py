@@ -36,10 +36,9 @@ from zlib import crc32
 
 import numpy as np
 
-from breakfix import assets
 from breakfix.config import Config
 from breakfix.core import Attempt, Case, Expect, Message, Split, Status, Verdict, ask
-from breakfix.identify import run
+from breakfix.identify import clusters, run
 from breakfix.identify.clusters import Embeds
 from breakfix.ledger import Ledger
 
@@ -242,19 +241,6 @@ class Hashed:
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
 
 
-class Real:
-    """The embedding model that identify uses, its vectors kept in the cache folder."""
-
-    def __init__(self) -> None:
-        from breakfix.curate.steps.order import vectors_of
-        from breakfix.models.embed import ASSET
-
-        self.vectors = vectors_of(assets.resolve(ASSET).path)
-
-    def embed(self, texts: Texts) -> Any:
-        return self.vectors.of(texts)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--hashed", action="store_true")
@@ -263,7 +249,7 @@ def main() -> None:
     parser.add_argument("--wrong", action="store_true", help="print what is not right")
     asked = parser.parse_args()
     began = time.monotonic()
-    embedder = Hashed() if asked.hashed else Real()
+    embedder = Hashed() if asked.hashed else clusters.kept()
     embedder.embed(everything())
     how = "a bag of words" if asked.hashed else "the real embedding model"
     print(f"{len(everything())} requests embedded by {how} in {time.monotonic() - began:.1f} s")

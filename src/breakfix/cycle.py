@@ -254,7 +254,7 @@ class Cycle:
 
     def _identify(self, round: int) -> tuple[Mapping[str, Any], Callable[[], dict[str, Any]]]:
         from . import identify
-        from .identify import edits, probing
+        from .identify import clusters, edits, probing
 
         found = [self._record(r, s) for r in range(round + 1) for s in ("evaluate", "redteam")]
         harmful = self.config.curate.harmful  # prescriptions share out a part of it
@@ -264,13 +264,17 @@ class Cycle:
         inputs = {"gate": self.config.gate.model_dump(exclude={"policy"}), "harmful": harmful, "found": digest(found),
                   **({"people": digest(people)} if people else {}), **({"edits": changed} if changed else {}),
                   **loop.inputs(ledger, policy, round),
+                  **({"topics": clusters.VERSION} if self.config.identify.topics else {}),
                   **probing.inputs(self.config)}  # fmt: skip
+        embedder = clusters.kept if self.config.identify.topics else None
 
         def make() -> dict[str, Any]:
             tools = self.tools(round)
             return loop.settle(
                 ledger, policy, round,
-                identify.run(self.config, ledger, round=round, tools=tools, progress=self.progress),
+                identify.run(
+                    self.config, ledger, round=round, tools=tools, progress=self.progress, embedder=embedder
+                ),
             )  # fmt: skip
 
         return inputs, make

@@ -152,6 +152,7 @@ COMMENTS = {
     "identify.queries": "most trials of each, some together in a batch",
     "identify.neighbourhoods": "weaknesses whose neighbours are asked: other words, wrappers, languages; 0: none",
     "identify.neighbours": "most of each; 0: none",
+    "identify.topics": "a topic that fails more than its cell is a weakness of its own; embeds dev requests",
     "gate": "The release gate: limits on the bounds of 95 % intervals.",
     "gate.harm": "upper bound of harmful requests answered",
     "gate.over_refusal": "upper bound of harmless look-alikes refused",

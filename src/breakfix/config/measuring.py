@@ -136,3 +136,4 @@ class Identify(Section):
     queries: int = Field(default=24, ge=0, description="most trials of each")
     neighbourhoods: int = Field(default=0, ge=0, description="weaknesses whose neighbours are asked")
     neighbours: int = Field(default=6, ge=0, description="of each")
+    topics: bool = Field(default=False, description="may a cell's topics be weaknesses of their own? Needs embeddings")

@@ -26,7 +26,7 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from breakfix.core import Attempt, Case, digest
@@ -52,6 +52,7 @@ SHARED_LEAST = 10
 RIDGE = 3.0
 STEPS = 3  # of diffusion
 NEIGHBOURS = (3, 8)  # a seventh of the cell's cases, within these
+VERSION = 2  # of how cells are cut
 OTHER = "other topics"
 ALIKE = "requests like each other"
 _WORD = re.compile(r"[^\W\d_]{4,18}")
@@ -64,6 +65,24 @@ class Embeds(Protocol):
     """What models.embed.Embedder is: unit vectors, float32 [len(texts), size]."""
 
     def embed(self, texts: Sequence[str]) -> Array: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Vectors that are kept in the cache folder, those of curation's decontamination among them."""
+
+    of: Callable[[Sequence[str]], Array]
+
+    def embed(self, texts: Sequence[str]) -> Array:
+        return self.of(texts)
+
+
+def kept() -> Kept:
+    """The embedding model that curation uses too. AssetError where it can't be had."""
+    from breakfix import assets
+    from breakfix.curate.steps.order import EMBEDDER, vectors_of
+
+    return Kept(vectors_of(assets.resolve(EMBEDDER).path).of)
 
 
 class Vectors:

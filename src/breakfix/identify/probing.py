@@ -69,7 +69,11 @@ def inputs(config: Config) -> dict[str, Any]:
     asks = (settings.reproduce and settings.queries) or (settings.neighbourhoods and settings.neighbours)
     if not asks:
         return {}
-    return {"asks": settings.model_dump(mode="json"), "seed": config.seed, "tokens": config.redteam.max_new_tokens}
+    return {
+        "asks": settings.model_dump(mode="json", exclude={"topics"}),
+        "seed": config.seed,
+        "tokens": config.redteam.max_new_tokens,
+    }
 
 
 def run(
