@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,11 @@ def test_sets_of_hashes_are_as_large_and_as_like_as_sets_of_strings() -> None:
 
 
 @pytest.mark.parametrize("threshold", [0.3, 0.6, 0.8, 1.0])
-def test_the_index_finds_every_pair_and_no_other(threshold: float) -> None:
+@pytest.mark.parametrize("at_once", [8, 1 << 21])
+def test_the_index_finds_every_pair_and_no_other(
+    threshold: float, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hashed, "AT_ONCE", at_once)
     rng = random.Random(2)
     known, given = sentences(rng, 90), sentences(rng, 40)
     index = Index(threshold)
@@ -85,6 +90,37 @@ def test_the_index_finds_every_pair_and_no_other(threshold: float) -> None:
     ]
 
 
+@pytest.mark.parametrize("threshold", [0.4, 0.8])
+def test_an_index_that_has_grown_misses_nothing(threshold: float) -> None:
+    """60,000 postings of rare and common elements, then sets with some of a known one's changed."""
+    rng = random.Random(4)
+    made = [{int(1 + 60_000 * rng.random() ** 3) ** 2 for _ in range(rng.randint(1, 40))} for _ in range(3000)]
+    for _ in range(400):
+        changed = {element for element in rng.choice(made[:3000]) if rng.random() < 0.85}
+        made.append(changed | {rng.randrange(1 << 40)})
+
+    def sets(some: Sequence[set[int]]) -> hashed.Sets:
+        spread = [np.sort(hashed.mixed(np.array(sorted(one), np.uint64)) >> np.uint64(16)) for one in some]
+        return hashed.Sets(np.concatenate(spread), np.cumsum([0, *map(len, spread)]))
+
+    index = Index(threshold)
+    for start in range(0, 3000, 500):
+        index.add(sets(made[start : start + 500]))
+    holds: dict[int, list[int]] = {}
+    for number, one in enumerate(made[:3000]):
+        for element in one:
+            holds.setdefault(element, []).append(number)
+    said: list[tuple[int, int]] = []
+    for place, one in enumerate(made[3000:]):
+        common = Counter(number for element in one for number in holds.get(element, ()))
+        said += sorted((place, n) for n, c in common.items() if c / (len(one) + len(made[n]) - c) >= threshold)
+    found = index.alike(sets(made[3000:]))
+    assert list(zip(*(side.tolist() for side in found), strict=True)) == said
+    assert len(said) > 100
+    some = [made[n] for _, n in said] + [made[3000 + place] for place, _ in said] + made[:500]
+    assert {*range(2 * len(said))} <= {*hashed.crowded(sets(some), threshold).tolist()}
+
+
 def test_a_table_gives_the_least_number() -> None:
     table = Table(np.array([7, 9, 7], np.uint64) << np.uint64(50), np.array([5, 1, 2]))
     places, numbers = table.find(np.array([9, 8, 7], np.uint64) << np.uint64(50))
@@ -96,8 +132,8 @@ def test_a_table_gives_the_least_number() -> None:
 # ---- the steps as they were, text by text -----------------------------------------------------------------------
 
 
-def near_by_hand(rows: Sequence[Example], threshold: float) -> list[Example]:
-    """A row goes if an earlier one that stayed, of the same label, is like it."""
+def near_by_hand(rows: Sequence[Example], threshold: float, most: int = 1) -> list[Example]:
+    """A row goes if `most` earlier ones that stayed, of the same label, are like it."""
     kept: list[Example] = []
     for one in rows:
         like = (
@@ -105,7 +141,7 @@ def near_by_hand(rows: Sequence[Example], threshold: float) -> list[Example]:
             for other in kept
             if (other.kind == "harmful") == (one.kind == "harmful")
         )
-        if not any(like):
+        if sum(like) < most:
             kept.append(one)
     return kept
 
@@ -147,6 +183,7 @@ def test_near_is_what_it_was(threshold: float, batch: int, monkeypatch: pytest.M
         assert kept == near_by_hand(rows, threshold)
         assert len(kept) + len(dropped) == len(rows)
         assert {id(d.example) for d in dropped} == {id(r) for r in rows} - {id(r) for r in kept}
+        assert Copies("few", threshold, "why", most=2)(rows)[0] == near_by_hand(rows, threshold, most=2)
 
 
 @pytest.mark.parametrize("ngram", [3, 8])

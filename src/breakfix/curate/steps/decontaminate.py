@@ -118,15 +118,15 @@ class _Walls:
         self.whole: dict[str, int] = {}
         for n, text in texts:
             self.whole.setdefault(text, n)
-        alike: dict[tuple[int, int], list[tuple[int, list[str]]]] = defaultdict(list)  # (rule, words) → walls
+        alike: dict[tuple[int, int], list[tuple[int, str]]] = defaultdict(list)  # (rule, words) → walls
         for n, text in texts:
             split = text.split()
             size = self._size(split)
             if len(split) >= min(size, SHORTEST):
-                alike[1 if len(split) >= size else 2, min(size, len(split))].append((n, split))
+                alike[1 if len(split) >= size else 2, min(size, len(split))].append((n, text))
         self.runs: dict[tuple[int, int], Table] = {}
         for (rule, size), some in alike.items():
-            hashes, places = windows(*tokens([split for _, split in some]), size)
+            hashes, places = windows(*tokens([text for _, text in some]), size)
             self.runs[rule, size] = Table(hashes, np.array([n for n, _ in some], np.int64)[places])
         self.near = Index(threshold)
         for start in range(0, len(texts), BATCH):
@@ -149,11 +149,10 @@ class _Walls:
 
     def _runs(self, texts: Sequence[str], owners: Ints, asked: int) -> _Hits:
         """By runs of words. `owners` [texts]: their rows; the first `asked` texts are turns, the rest replies."""
-        split = [text.split() for text in texts]
-        flat, lengths = tokens(split)
+        flat, lengths = tokens(texts)
         text = np.repeat(np.arange(len(texts)), lengths)
         left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(flat))  # words from here to the text's end
-        sizes = np.array([self._size(s) if not t.isascii() else self.ngram for t, s in zip(texts, split)], np.int64)
+        sizes = np.array([self.ngram if t.isascii() else self._size(t.split()) for t in texts], np.int64)
         size = np.repeat(sizes, lengths)
         run = np.zeros(len(flat), np.uint64)
         longest = min(max((words for _, words in self.runs), default=0), len(flat))

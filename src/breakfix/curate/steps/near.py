@@ -11,15 +11,16 @@ from collections import defaultdict
 from collections.abc import Callable, Hashable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from breakfix.core import Dropped, Example
-from breakfix.curate.steps.hashed import Index, Ints, Sets, shingle_sets
+from breakfix.curate.steps.hashed import Index, Ints, Sets, crowded, shingle_sets
 from breakfix.curate.steps.stream import Look, whole
 from breakfix.curate.steps.text import asked, normal
 
 NEAR = "near-duplicate of an earlier row"
 FAMILY = "its family has enough rows that are nearly like it"
-AT_ONCE = 256  # rows of a batch that are compared with each other
+AT_ONCE = 1024  # rows of a batch that are compared with each other
 
 
 class Copies:
@@ -60,38 +61,33 @@ class Copies:
                 stop = min(start + AT_ONCE, len(which))
                 part, of = found.part(start, stop), mine[start:stop]
                 gone = self._gone(index, groups, part, of)
-                for i in gone:
+                for i in np.flatnonzero(gone).tolist():
                     reasons[which[start + i]] = self.reason
-                kept = np.array([i for i in range(stop - start) if i not in gone], np.int64)
+                kept = np.flatnonzero(~gone)
                 if index.rows + len(kept) > len(groups):
                     groups = np.concatenate([groups, np.zeros(len(groups) + len(kept), np.int64)])
                 groups[index.rows : index.rows + len(kept)] = of[kept]
-                index.add(_some(part, kept))
+                index.add(part.some(kept))
             return reasons
 
         return look
 
-    def _gone(self, index: Index, groups: Ints, part: Sets, of: Ints) -> set[int]:
-        """Places in `part` that are dropped. `of` [len(part)] and `groups` [rows of the index]: the groups."""
+    def _gone(self, index: Index, groups: Ints, part: Sets, of: Ints) -> NDArray[np.bool_]:
+        """[len(part)]: which are dropped. `of` [len(part)] and `groups` [rows of the index]: the groups."""
         i, j = index.alike(part)
         earlier = np.bincount(i[groups[j] == of[i]], minlength=len(of))
+        gone = earlier >= self.most
+        left = np.flatnonzero(~gone)
+        left = left[crowded(part.some(left), self.threshold)]
         own = Index(self.threshold)
-        own.add(part)
+        own.add(part.some(left))
         beside: dict[int, list[int]] = defaultdict(list)
-        for a, b in zip(*(pair.tolist() for pair in own.alike(part)), strict=True):
+        for a, b in zip(*(left[place].tolist() for place in own.alike(own.sets)), strict=True):
             if b < a and of[a] == of[b]:
                 beside[a].append(b)
-        gone: set[int] = set()
-        for a in range(len(of)):
-            if earlier[a] + sum(b not in gone for b in beside.get(a, ())) >= self.most:
-                gone.add(a)
+        for a, others in beside.items():
+            gone[a] = earlier[a] + sum(not gone[b] for b in others) >= self.most
         return gone
-
-
-def _some(of: Sets, which: Ints) -> Sets:
-    values = [of.values[of.offsets[i] : of.offsets[i + 1]] for i in which]
-    sizes = of.sizes[which] if len(which) else np.zeros(0, np.int64)
-    return Sets(np.concatenate([np.zeros(0, np.uint64), *values]), np.concatenate([[0], np.cumsum(sizes)]))
 
 
 class Near(Copies):
