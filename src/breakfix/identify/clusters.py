@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     import numpy as np
 
     Array = np.ndarray[Any, np.dtype[np.float32]]
+    Labels = np.ndarray[Any, np.dtype[np.intp]]  # -1: none
+    Floats = np.ndarray[Any, np.dtype[np.float64]]
 
 LEAST_CASES = 8  # of a part, and as many outside it
 LEAST_FAILED = 4  # cases of a part
@@ -266,7 +268,7 @@ def smoothed(vectors: Array) -> Array:
     return centred(vectors)
 
 
-def topics(vectors: Array) -> list[Array]:
+def topics(vectors: Array) -> list[Labels]:
     """Labels int [n] of unit vectors [n, size]: the partition of the highest silhouette, and those within TIE of it."""
     import numpy as np
 
@@ -283,7 +285,7 @@ def topics(vectors: Array) -> list[Array]:
     return [np.array(labels) for labels, told in found.items() if told >= least > 0]
 
 
-def _cuts(vectors: Array) -> Iterator[Array]:
+def _cuts(vectors: Array) -> Iterator[Labels]:
     """Labels of the tree's large branches at each height, -1 for what is in none."""
     import numpy as np
     from scipy.cluster.hierarchy import fcluster, linkage
@@ -297,7 +299,7 @@ def _cuts(vectors: Array) -> Iterator[Array]:
             yield np.where(np.isin(cut, large), np.searchsorted(large, cut), -1)
 
 
-def _settled(vectors: Array, labels: Array) -> Array:
+def _settled(vectors: Array, labels: Labels) -> Labels:
     """Each row with the nearest mean, until that changes nothing (Lloyd's iterations, spherical)."""
     import numpy as np
 
@@ -312,7 +314,7 @@ def _settled(vectors: Array, labels: Array) -> Array:
     return np.unique(labels, return_inverse=True)[1]
 
 
-def silhouette(apart: Array, labels: Array) -> float:
+def silhouette(apart: Array, labels: Labels) -> float:
     """Mean silhouette, -1 to 1, of labels 0 ... with two rows or more each. `apart`: distances [n, n]."""
     import numpy as np
 
@@ -325,7 +327,7 @@ def silhouette(apart: Array, labels: Array) -> float:
     return float(((across - within) / np.maximum(np.maximum(across, within), 1e-9)).mean())
 
 
-def _unlike(failed: Array, labels: Array) -> tuple[Array, Array, Array]:
+def _unlike(failed: Floats, labels: Labels) -> tuple[Floats, Labels, Labels]:
     """Of failures [r, n], by row: (the highest log-likelihood ratio of two rates, topics above and below, against one;
     topics by falling rate; the last of those above)."""
     import numpy as np

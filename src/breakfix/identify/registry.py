@@ -32,6 +32,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any, cast
 
 from breakfix.core import Attempt, Estimate, Status, Vulnerability, digest
 from breakfix.identify import clusters
@@ -94,7 +95,7 @@ def _by(noise: float | None, found: Cell) -> float:
 
     if noise is None or not found.failed:
         return 0.0 if noise is None else 1.0
-    return float(binom.sf(len(found.failed) - 1, found.rate.n, noise))
+    return float(cast("Any", binom).sf(len(found.failed) - 1, found.rate.n, noise))
 
 
 def _above(found: Cell, noise: float) -> float:
@@ -114,6 +115,7 @@ def update(
     nearby: Mapping[str, Sequence[Attempt]] | None = None,
     highest: int = 0,
     absorbed: Mapping[str, Sequence[Vulnerability]] | None = None,
+    note: Callable[[str, Cell, Sequence[Attempt], float | None, Estimate | None, Estimate], None] | None = None,
 ) -> tuple[list[Vulnerability], dict[str, float], list[str]]:
     """(all vulnerabilities as this round leaves them, without prescriptions; id → rank; the ids of those that it did
     not measure: their rate is an earlier one's). New ones are numbered by rank.
@@ -124,7 +126,8 @@ def update(
 
     `known` may have been merged, split and renamed by people: what belongs to one is told by its suite first; names
     stay as they are, and several may be of one cell. `highest`: the number that new ones come after. `absorbed`: id →
-    those that were merged into it: what would belong to them is its.
+    those that were merged into it: what would belong to them is its. `note` is told what each status that was decided
+    was decided by (why.py).
     """
     vectors = vectors or Vectors(lambda _: None, None)
     reached = cases(measured)
@@ -160,6 +163,8 @@ def update(
             unmeasured.append(v.id)
         ranks[v.id] = rank(now) if now is not None else 0.0
         asked = failures((nearby or {}).get(v.id, ()))
+        if note is not None and now is not None:
+            note(v.id, now, then.get(v.id, ()), p.get(v.id), around.get(v.id), asked)
         after = v if now is None else _after(v, now, p.get(v.id, 1.0), noise, _bad(around.get(v.id)), _bad(asked))
         found.append(replace(after, rank=ranks[v.id]))
     fresh = _unclaimed(cells, found, belongs, parts, reached, within, noise)
