@@ -196,7 +196,7 @@ def played(seed: int, embedder: Callable[[], Embeds], attacks: int) -> Told:
     truth: list[list[str]] = []
     said: list[list[str]] = []
     first: dict[int, str] = {}
-    told = Told(0.0, [], [], [], 0, [])
+    told, now = Told(0.0, [], [], [], 0, []), dict[str, Any]()
     with tempfile.TemporaryDirectory() as folder, Ledger.open(Path(folder) / "run", create=True) as ledger:
         ledger.add_cases([case for cases in made.cases.values() for case in cases])
         for round in range(ROUNDS):
