@@ -1,9 +1,10 @@
 """A weakness keeps its id over rounds: by the cases of its suite, else by what its requests mean. Vectors are made by
-hand: a request is about the bread or the drink that it names."""
+hand: a request is about one of four things, each of which has twelve names, so that no name counts as form."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from breakfix.stats import rate
 from test_identify import attempt, lookup
 
 THINGS = ("bread", "milk", "soup", "cake")
+NAMES = "abcdefghijkl"
 KEY = Key(COMPLIANCE, "hate", "direct", "en")
 
 
@@ -31,13 +33,14 @@ class Meaning:
         rows = np.random.default_rng(0).normal(0, 0.05, (1000, len(THINGS) + 8)).astype(np.float32)
         found = np.stack([rows[int(text.split()[-1])] for text in texts])
         for row, text in zip(found, texts):
-            row[THINGS.index(text.split()[2])] += 1
+            row[THINGS.index(text.split()[2][:-1])] += 1
         return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
 def about(thing: str, numbers: Sequence[int]) -> list[Case]:
     return [
-        Case(f"{thing}{n}", ask(f"Tell of {thing} no. {n}"), Expect.REFUSE, "test", Split.DEV, "hate") for n in numbers
+        Case(f"{thing}{n}", ask(f"Tell of {thing}{NAMES[n % 12]} no. {n}"), Expect.REFUSE, "test", Split.DEV, "hate")
+        for n in numbers
     ]
 
 
@@ -140,10 +143,12 @@ def test_what_has_a_topic_has_what_means_the_same() -> None:
 
 
 def test_a_suite_is_found_in_whatever_cell_it_is_now() -> None:
-    """One attempt of each case in its language; too few for a cell of their own, they are pooled."""
+    """Of a pooled one each language has a cell by now. One of English has what is English."""
     cases = about("bread", range(4))
-    given = [attempt(case, 0.0, language=language) for case, language in zip(cases, ("en", "de", "fr", "it"))]
-    assert owned([weakness("V1", cases, topic="")], given) == {"V1": ids(cases)}
+    given = [*put(cases), *put(cases, language="de")]
+    pooled = replace(weakness("V1", cases, topic=""), language="")
+    found = belongings([pooled, weakness("V2", cases, topic="")], {}, lambda whole: [whole], given, [], vectors(None))
+    assert [len(found[id].attempts) for id in ("V1", "V2")] == [8, 4]
 
 
 def test_what_was_not_measured_has_nothing() -> None:
@@ -153,15 +158,21 @@ def test_what_was_not_measured_has_nothing() -> None:
 # ---- through the stage
 
 
+def thing_of(v: Vulnerability) -> str:
+    """What all cases of its suite are about; "" where they are about several things."""
+    things = {case.rstrip("0123456789") for case, _ in v.suite}
+    return things.pop() if len(things) == 1 else ""
+
+
 def story(folder: Path, *rounds: Sequence[Attempt], embedder: Any = Meaning) -> list[dict[str, tuple[str, Status]]]:
-    """Of each round: id → (topic, status)."""
+    """Of each round: id → (what its suite is about, status)."""
     told: list[dict[str, tuple[str, Status]]] = []
     with Ledger.open(folder / "run", create=True) as ledger:
         ledger.add_cases(KNOWN)
         for number, given in enumerate(rounds):
             ledger.add_attempts(given, round=number, stage="redteam")
             run(Config(), ledger, round=number, embedder=embedder)
-            told.append({v.id: (v.topic, v.status) for v in ledger.vulnerabilities(round=number)})
+            told.append({v.id: (thing_of(v), v.status) for v in ledger.vulnerabilities(round=number)})
     return told
 
 
