@@ -312,6 +312,24 @@ def test_ids_stay_and_the_life_goes_open_fixed_reopened(ledger: Ledger) -> None:
     ]
 
 
+def test_the_record_says_by_which_numbers_each_status_was_decided(ledger: Ledger) -> None:
+    store(ledger, 0, attempts(12, 9, family="direct"))
+    assert identified(ledger, 0)["why"]["V1"] == {
+        "said": "Opened: 9 of 12 scored attempts failed (95 %: 46.8 to 91.1).", "failed_now": 9, "n_now": 12,
+    }  # fmt: skip
+    store(ledger, 1, attempts(12, 0, family="direct"))
+    told = identified(ledger, 1)["why"]["V1"]
+    assert (told["failed_then"], told["n_then"], told["failed_now"], told["n_now"]) == (9, 12, 0, 12)
+    assert (told["test"], told["pairs"], told["better"], told["worse"]) == ("McNemar", 12, 9, 0)
+    assert told["p"] == told["p_adjusted"] == 0.5**8
+    assert told["said"] == (
+        "Fixed: 0 of 12 scored attempts failed (95 %: 0.0 to 24.2), 9 of 12 in round 0; 9 of 12 pairs got better and "
+        "0 worse (McNemar, p 0.0039, 0.0039 adjusted)."
+    )
+    store(ledger, 2, [])
+    assert identified(ledger, 2)["why"] == {}
+
+
 def test_a_new_weakness_gets_the_next_number_even_if_it_ranks_first(ledger: Ledger) -> None:
     store(ledger, 0, attempts(10, 3))
     identified(ledger, 0)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
@@ -19,6 +20,7 @@ from breakfix.core import Example, Status, Vulnerability
 from breakfix.cycle import Cycle
 from breakfix.errors import UserError
 from breakfix.ledger import Ledger
+from breakfix.report import build, page, schema
 from conftest import call
 from test_cycle import SMALL, World, cut_off, write_suites
 from test_identify import attempt, case
@@ -151,6 +153,17 @@ def test_an_edited_file_wins_and_is_on_record(made: Path, run: Path) -> None:
     assert any(f"{first.id} harmful {first.prescription['harmful']} → 1" in line for line in said)
     with Ledger.open(run, write=False) as ledger:
         assert ledger.blob_path(record["prescription"]["sha256"]).read_bytes() == before
+        told, tree = build(ledger), ledger.trace("round 1 curate")
+        assert {"gate", "prescription"} <= {parent["kind"] for parent in tree["parents"]}
+        own = ledger.trace("round 0 prescription")
+        assert own["summary"]["changed_by"] == "a person" and f"{second.id} taken out" in own["summary"]["changes"]
+        assert [parent["id"] for parent in own["parents"]] == [first.id, second.id]
+        assert "round 0 prescription" in {child["id"] for child in ledger.trace(first.id)["children"]}
+    jsonschema.validate(told, schema())
+    notes = {v["id"]: [note["text"] for note in v["notes"]] for v in told["vulnerabilities"]}
+    assert notes[second.id] == ["taken out"] and len(notes[first.id]) == 2
+    shown = page(told)
+    assert "learnt by a prescription that a person changed" in shown and f"{second.id} taken out" in shown
     assert curated(made, run)[1][-1] == "round 1: curate, done before"
     assert file.read_bytes() == before
 

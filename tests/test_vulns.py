@@ -15,6 +15,7 @@ from breakfix.config import Config
 from breakfix.core import Vulnerability
 from breakfix.identify import run
 from breakfix.ledger import Ledger
+from breakfix.report import build
 from conftest import call
 from test_identify import attempt, case
 
@@ -161,6 +162,21 @@ def test_an_id_is_never_given_again(folder: Path) -> None:
         ledger.add_attempts([attempt(c, 0.0, id=f"p{c.id}") for c in other], round=1, stage="redteam")
     measure(folder, 1, "a")
     assert sorted(ids(folder)) == ["V1", "V2", "V5"]
+
+
+def test_the_report_and_the_list_have_what_people_changed_since_the_last_round(folder: Path) -> None:
+    done("rename", "V1", str(folder), "Talks of bread")
+    done("note", "V2", str(folder), "seen before")
+    done("split", "V1", str(folder), "--cases", "a0,a1")
+    listed = {v["id"]: v for v in json.loads(done(str(folder), "--json"))["vulnerabilities"]}
+    assert [(h["round"], h["status"], h["measured"]) for h in listed["V3"]["history"]] == [(0, "open", True)]
+    done("merge", "V1", "V2", str(folder))
+    with Ledger.open(folder, write=False) as ledger:
+        told = {v["id"]: v for v in build(ledger)["vulnerabilities"]}
+    assert set(told) == {"V1", "V3"} and told["V1"]["name"] == "Talks of bread"
+    assert (told["V1"]["suite"], told["V3"]["suite"]) == (10, 2)
+    assert [note["what"] for note in told["V1"]["notes"]] == ["rename", "note", "split", "merge"]
+    assert told["V3"]["history"][0]["rate"]["n"] == 2
 
 
 def test_edits_change_nothing_that_a_round_wrote(folder: Path) -> None:

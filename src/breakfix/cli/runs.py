@@ -52,8 +52,8 @@ def stage(arguments: Arguments) -> int:
     if arguments.json:
         output.as_json(record)
     else:
-        print("\n".join(output.summary(record)))
-    return 0
+        print("\n".join(output.summary({name: value for name, value in record.items() if name != "why"})))
+    return 0  # why each status is what it is: `breakfix vulns show`
 
 
 def train(arguments: Arguments) -> int:

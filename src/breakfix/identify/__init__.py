@@ -12,6 +12,7 @@ from breakfix.core import Attempt, Estimate, Split, Status, Vulnerability
 from breakfix.errors import UserError
 from breakfix.identify import edits, gate, group, prescribe, probing, registry
 from breakfix.identify.clusters import Embeds, Vectors
+from breakfix.identify.why import Whys
 from breakfix.ledger import Ledger
 from breakfix.stats import from_json
 
@@ -34,9 +35,10 @@ def run(
     that cells are cut into parts with (clusters.py); where it can't be had (AssetError) they stay whole.
 
     "vulnerabilities" are the ids of the open ones, the gravest first; "not_measured": those of earlier rounds that this
-    one did not measure; "scored": how many scored attempts they were sought in: of none, nothing is known; "left_out":
-    attempts that count for none, by reason; "whole_cells": why cells stayed whole that might have had parts, "" where
-    none did for another reason than its failures. Raises UserError where the round has attempts of several models.
+    one did not measure; "why": the numbers that each status was decided by (why.py); "scored": how many scored attempts
+    they were sought in: of none, nothing is known; "left_out": attempts that count for none, by reason; "whole_cells":
+    why cells stayed whole that might have had parts, "" where none did for another reason than its failures. Raises
+    UserError where the round has attempts of several models.
     """
     case_of = cache(ledger.case)
     now = _attempts(ledger, round)
@@ -51,6 +53,7 @@ def run(
     def earlier(number: int) -> list[Attempt]:
         return group.group(_attempts(ledger, number), case_of).measured
 
+    whys = Whys()
     found, ranks, unmeasured = registry.update(
         known,
         [*grouped.cells, *worse],
@@ -63,6 +66,7 @@ def run(
         highest=edits.highest(ledger, before=round),
         absorbed=edits.absorbed(ledger, round),
         nearby=_nearby(config, ledger, known, tools, round, progress),
+        note=whys.note,
     )
     found = _prescribed(found, ranks, config)
     if tools is not None:
@@ -80,6 +84,7 @@ def run(
         **_changes(known, found),
         "ranks": {id: ranks[id] for id in open_},
         "not_measured": unmeasured,
+        "why": whys.record(known, found, unmeasured),
         "scored": sum(a.score is not None for a in grouped.measured),
         "left_out": dict(grouped.left_out),
         "whole_cells": vectors.why,

@@ -23,7 +23,7 @@ from breakfix.ledger.rounds import Ref, Rounds, place
 
 Node = dict[str, Any]
 Direction = Literal["parents", "children"]
-_ROUNDS = ("stage", "data", "model", "gate")
+_ROUNDS = ("stage", "data", "model", "gate", "prescription")
 
 _SUMMARY = {  # the fields that are shown as they are: none of them holds text that a model or a source wrote
     "case": ("source", "split", "expect", "hazard", "language", "persona", "family", "licence", "twin"),

@@ -1,6 +1,8 @@
-"""What a round has as a whole, for lineage: its model, data sets, stages and gate, and how they hang together.
+"""What a round has as a whole, for lineage: its model, data sets, stages, gate, and the prescription that people
+changed, and how they hang together.
 
     "round 0 gate" ─▶ "round 1 curate" ─▶ "round 1 sft" ─▶ "round 1 train" ─▶ model ─▶ "round 1 evaluate" ─▶ ...
+    "round 0 prescription" ─▲
 
 A model is known by its id, as attempts have it. Rows and attempts of a round are not named here one by one: a data set
 has the vulnerabilities that its rows answer, a model the stages that it was measured in.
@@ -23,7 +25,7 @@ _NAMED = re.compile(r"round (\d{1,6}) (\S.*)")
 
 
 class Rounds(Database):
-    """Nodes of a round: kinds stage, data, model and gate."""
+    """Nodes of a round: kinds stage, data, model, gate and prescription."""
 
     _measured: dict[int, str] | None = None  # what `_models` found; a trace begins with None
 
@@ -35,6 +37,8 @@ class Rounds(Database):
         round, name = int(found[1]), found[2]
         if name == "gate":
             return ("gate", id) if self._gate(round) else None
+        if name == "prescription":
+            return ("prescription", id) if self._prescription(round) else None
         if name in self._datasets(round):
             return "data", id
         return ("stage", id) if name in self._stage_names(round) else None
@@ -48,10 +52,13 @@ class Rounds(Database):
         if kind == "gate":
             open_ = [("vulnerability", v) for v in self._vulnerabilities_of(round)]
             return [*open_, *self._stage_refs(round, *MEASURING)]
+        if kind == "prescription":
+            changed = dict.fromkeys(change["id"] for change in self._changes(round) if change["id"])
+            return [("vulnerability", v) for v in changed]
         if kind == "data":
             return [*self._answered(round, name), *self._stage_refs(round, "curate")]
         if name == "curate":
-            return self._gate_refs(round - 1)
+            return [*self._gate_refs(round - 1), *self._prescription_refs(round - 1)]
         if name == "train":
             began = (self._record(round, "train") or {}).get("started_from")
             began = self._models().get(round - 1) if began is None else self._as_measured(began)
@@ -62,13 +69,15 @@ class Rounds(Database):
         kind, id = ref
         if kind == "vulnerability":
             rounds = sorted({round for round, name in self._stages() if name == "identify"})
-            return [("gate", f"round {round} gate") for round in rounds if id in self._vulnerabilities_of(round)]
+            gates = [("gate", f"round {round} gate") for round in rounds if id in self._vulnerabilities_of(round)]
+            changed = [r for r in rounds if any(change["id"] == id for change in self._changes(r))]
+            return [*gates, *(ref for r in changed for ref in self._prescription_refs(r))]
         if kind == "model":
             measured = [round for round, model in self._models().items() if model == id]
             here = [stage for round in measured for stage in self._stage_refs(round, *MEASURING)]
             return here + self._trained_from(id, measured)
         round, name = place(id)
-        if kind == "gate":
+        if kind in ("gate", "prescription"):
             return self._stage_refs(round + 1, "curate")
         if kind == "data":
             return self._stage_refs(round, "train")
@@ -86,6 +95,9 @@ class Rounds(Database):
         round, name = place(id)
         if kind == "data":
             return {"rows": self._datasets(round)[name]}
+        if kind == "prescription":
+            said = "; ".join(change["said"] for change in self._changes(round))
+            return {"changed_by": "a person", "changes": said, "sha256": (self._prescription(round) or {})["sha256"]}
         gate = self._gate(round) or {}
         failed = sum(not reason["ok"] for reason in gate["reasons"])
         own = {"outcome": gate["loop"]["outcome"]} if "loop" in gate else {}
@@ -104,6 +116,16 @@ class Rounds(Database):
 
     def _gate_refs(self, round: int) -> list[Ref]:
         return [("gate", f"round {round} gate")] if self._gate(round) else []
+
+    def _prescription(self, round: int) -> dict[str, Any] | None:
+        """Of a prescription that people changed: what the curation that learnt by it recorded."""
+        return (self._record(round + 1, "curate") or {}).get("prescription")
+
+    def _prescription_refs(self, round: int) -> list[Ref]:
+        return [("prescription", f"round {round} prescription")] if self._prescription(round) else []
+
+    def _changes(self, round: int) -> list[dict[str, Any]]:
+        return (self._prescription(round) or {"changes": []})["changes"]
 
     def _vulnerabilities_of(self, round: int) -> list[str]:
         """The open ones, which the gate was told of."""

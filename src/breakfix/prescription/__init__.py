@@ -51,7 +51,8 @@ class Edited:
     def told(self, ledger: Ledger) -> dict[str, Any]:
         """For the record of the curation that it leads to; the file is kept in the ledger."""
         kept = ledger.put_blob(self.text.encode())
-        return {"file": f"{self.file.parent.name}/{self.file.name}", "sha256": kept, "changes": self.changes}
+        shown = [{**change, "said": said(change)} for change in self.changes]
+        return {"file": f"{self.file.parent.name}/{self.file.name}", "sha256": kept, "changes": shown}
 
 
 def path(run: Path, round: int) -> Path:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
 
+from breakfix.identify import edits
 from breakfix.report.judges import Cards, corrected
 from breakfix.report.languages import by_language
 from breakfix.report.redaction import Redaction, check, transcripts
@@ -51,7 +52,7 @@ def build(ledger: Ledger, redaction: Redaction = "public") -> Json:
     who = _who_judged(stages, tallies)
     cards = Cards()
     spoken = by_language({round: one for (round, stage), one in tallies.items() if stage == "evaluate"})
-    found = ledger.vulnerabilities()
+    found = edits.known(ledger, max(indices, default=0) + 1)
     evidence = [id for v in found for id in (v.reproducer, *v.evidence) if id]
     document = {
         "schema": SCHEMA,
@@ -207,7 +208,8 @@ def _data(ledger: Ledger, index: int, record: Json | None) -> Json | None:
         return None
     counts = ledger.drop_counts(index)
     dropped = [{"step": step, "reason": reason, "n": n} for (step, reason), n in counts.items()]
-    return {**{name: record.get(name, {}) for name in _DATA}, "dropped": dropped or record.get("dropped", [])}
+    edited = {"prescription": record["prescription"]} if "prescription" in record else {}
+    return {**{name: record.get(name, {}) for name in _DATA}, **edited, "dropped": dropped or record.get("dropped", [])}
 
 
 _SPENT = "the budget was spent"

@@ -129,6 +129,7 @@ def _context(document: dict[str, Any]) -> dict[str, Any]:
         "pages": vulnerabilities.pages(document),
         "mix": _mix(document),
         "composition": training.composition(document),
+        "prescribed": training.prescribed(document),
         "trained": [base.round_name(one["index"]) for one in rounds if one["train"]],
         "training": training.training(document),
         "selections": training.selections(document),

@@ -30,10 +30,12 @@ _ROLES = ("user", "assistant")
 def weaknesses(
     ledger: Ledger, found: Sequence[Vulnerability], indices: Sequence[int], stages: Sequence[StageRow]
 ) -> list[Json]:
-    """One entry a vulnerability, as the last round that named it left it, with its history over all rounds."""
+    """One entry a vulnerability, as the last round that named it and people since left it (`found`), with its history
+    over all rounds."""
     records = {row.round: row.record or {} for row in stages if row.name == "identify"}
     history, last = _history(ledger, indices, records)
-    rows, notes, searches = _rows(ledger, found, stages), _notes(ledger), _searches(ledger)
+    rows, notes, searches = _rows(ledger, found, stages), _notes(ledger, stages), _searches(ledger)
+    _begin(history, last, found, edits.read(ledger))
     wanted = [id for v in found for id in (*v.evidence[:EVIDENCE], v.reproducer) if id]
     known = ledger.known(wanted)
     return [
@@ -148,6 +150,21 @@ def _history(
     return history, last
 
 
+def _begin(
+    history: dict[str, list[Json]], last: dict[str, int], found: Sequence[Vulnerability], made: Sequence[edits.Edit]
+) -> None:
+    """Of one that people split off since the last round: its history is what is known of it in the round of the split,
+    which measured what it was split off as well."""
+    came = {edit.other: edit for edit in made if edit.what == edits.SPLIT}
+    for v in found:
+        if v.id not in history and (edit := came.get(v.id)) is not None:
+            last[v.id] = last.get(edit.id, v.first_round)
+            measured = last[v.id] == edit.round
+            history[v.id] = [
+                {"round": edit.round, "status": str(v.status), "rate": as_json(v.rate), "measured": measured}
+            ]
+
+
 def _about(attempt: Attempt) -> Json:
     """An attempt without what was said in it."""
     final = attempt.final
@@ -179,12 +196,21 @@ def _rows(ledger: Ledger, found: Sequence[Vulnerability], stages: Sequence[Stage
     return made
 
 
-def _notes(ledger: Ledger) -> dict[str, list[Json]]:
+def _notes(ledger: Ledger, stages: Sequence[StageRow]) -> dict[str, list[Json]]:
     """Id → what people did with it and wrote of it, oldest first: {round, what, by, text}; what was undone is left
-    out."""
+    out. What they wrote of one that was merged into it is there, too; and what they changed of its prescription."""
     found: dict[str, list[Json]] = defaultdict(list)
-    for edit in edits.read(ledger):
-        found[edit.id].append({"round": edit.round, "what": edit.what, "by": edit.by, "text": edit.text})
+    made = edits.read(ledger)
+    into = edits.merged(made)
+    for edit in made:
+        note = {"round": edit.round, "what": edit.what, "by": edit.by, "text": edit.text}
+        for id in dict.fromkeys(into.get(id, id) for id in (edit.id, edit.other) if id):
+            found[id].append(note)
+    for row in stages:
+        told: Json = (row.record or {}).get("prescription", {}) if row.name == "curate" else {}
+        for change in told.get("changes", ()):
+            text = str(change["said"]).removeprefix(f"{change['id']} ")
+            found[change["id"]].append({"round": row.round - 1, "what": "prescription", "by": "a person", "text": text})
     return found
 
 

@@ -41,6 +41,16 @@ def composition(document: Json) -> list[Json]:
     return [{"title": title, "rows": side_by_side(columns)} for title, columns in parts.items()]
 
 
+def prescribed(document: Json) -> list[Json]:
+    """Rounds whose prescription a person changed: {round, file, sha256, said}."""
+    return [
+        {"round": round_name(one["index"]), "file": told["file"], "sha256": told["sha256"],
+         "said": "; ".join(change["said"] for change in told["changes"])}
+        for one in document["rounds"]
+        if one["data"] and (told := one["data"].get("prescription"))
+    ]  # fmt: skip
+
+
 def _overlap(record: Json) -> Json:
     """The record of decontamination in words: `clean` is not known where a suite could not be had."""
     words: Json = {}

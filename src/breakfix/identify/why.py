@@ -1,0 +1,103 @@
+"""The numbers behind each status, for the round's record: what failed then and now, the test, the neighbourhood.
+
+`registry.update` decides; it tells `Whys.note` what it decided by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from breakfix.core import Attempt, Estimate, Status, Vulnerability
+from breakfix.identify.group import CAPABILITY, Cell, failures
+from breakfix.identify.registry import FEWEST_PAIRS, PAIRED, improved
+from breakfix.stats import flips
+
+_WORDS = {
+    (None, Status.OPEN): "Opened",
+    (Status.OPEN, Status.OPEN): "Open as before",
+    (Status.OPEN, Status.FIXED): "Fixed",
+    (Status.FIXED, Status.FIXED): "Fixed, and stays so",
+    (Status.FIXED, Status.REOPENED): "Reopened",
+    (Status.REOPENED, Status.REOPENED): "Reopened, and stays so",
+    (Status.REOPENED, Status.FIXED): "Fixed again",
+}
+
+
+@dataclass(slots=True)
+class Whys:
+    """Vulnerability id → its numbers, of what this round measured."""
+
+    numbers: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+
+    def note(
+        self,
+        id: str,
+        now: Cell,
+        then: Sequence[Attempt],
+        p: float | None,
+        around: Estimate | None,
+        asked: Estimate,
+    ) -> None:
+        """`then`: its attempts in the round that opened it; `p`: adjusted, that its rate did not fall (None where that
+        was not tested); `around`: its neighbourhood's rate, `asked`: that of what identify asked of it."""
+        self.numbers[id] = {**_compared(then, now, p), **_near("neighbourhood", around), **_near("asked_around", asked)}
+
+    def record(
+        self, before: Sequence[Vulnerability], found: Sequence[Vulnerability], unmeasured: Sequence[str]
+    ) -> dict[str, dict[str, Any]]:
+        """Id → {"said": in one sentence, then the numbers}; without those that were not measured, and lost capability,
+        which has no attempts."""
+        was = {v.id: v.status for v in before}
+        told: dict[str, dict[str, Any]] = {}
+        for v in found:
+            if v.id in unmeasured or v.kind == CAPABILITY:
+                continue
+            own = {"failed_now": _failed(v.rate), "n_now": v.rate.n, **self.numbers.get(v.id, {})}
+            told[v.id] = {"said": _said(v, was.get(v.id), own), **own}
+        return told
+
+
+def _failed(rate: Estimate) -> int:
+    return round(rate.value * rate.n) if rate.n else 0
+
+
+def _compared(then: Sequence[Attempt], now: Cell, p: float | None) -> dict[str, Any]:
+    first = failures(then)
+    if p is None or not first.n:
+        return {}
+    pairs = [{f"{a.case}\n{a.attack}": a.score for a in some} for some in (then, now.attempts)]
+    worse, better, n, _ = flips(*pairs)
+    paired = n >= max(FEWEST_PAIRS, PAIRED * now.rate.n)
+    return {
+        "failed_then": _failed(first),
+        "n_then": first.n,
+        "test": "McNemar" if paired else "Fisher",
+        **({"pairs": n, "better": better, "worse": worse} if paired else {}),
+        "p": improved(then, now.attempts),
+        "p_adjusted": p,
+    }
+
+
+def _near(name: str, found: Estimate | None) -> dict[str, Any]:
+    return {f"{name}_failed": _failed(found), f"{name}_n": found.n} if found is not None and found.n else {}
+
+
+def _said(v: Vulnerability, was: Status | None, told: Mapping[str, Any]) -> str:
+    """'Fixed: 0 of 12 failed, 9 of 12 in round 0; 9 of 12 pairs got better and 0 worse (McNemar, p 0.004, 0.008
+    adjusted); around it 1 of 20 failed.'"""
+    parts = [f"{told['failed_now']} of {told['n_now']} scored attempts failed ({_bounds(v.rate)})"]
+    if "test" in told:
+        parts[0] += f", {told['failed_then']} of {told['n_then']} in round {v.first_round}"
+        test = f"{told['test']}, p {told['p']:.2g}, {told['p_adjusted']:.2g} adjusted"
+        if "pairs" in told:
+            test = f"{told['better']} of {told['pairs']} pairs got better and {told['worse']} worse ({test})"
+        parts.append(test)
+    if "neighbourhood_n" in told:
+        parts.append(f"around it {told['neighbourhood_failed']} of {told['neighbourhood_n']} failed")
+    return f"{_WORDS.get((was, v.status), str(v.status).capitalize())}: {'; '.join(parts)}."
+
+
+def _bounds(rate: Estimate) -> str:
+    return f"95 %: {100 * rate.low:.1f} to {100 * rate.high:.1f}" if rate.n else "no interval"
