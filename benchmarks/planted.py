@@ -40,7 +40,8 @@ import numpy as np
 
 from breakfix.config import Config
 from breakfix.core import Attempt, Case, Expect, Message, Split, Status, Verdict, ask
-from breakfix.identify import clusters, run
+from breakfix.cycle import kept_vectors
+from breakfix.identify import run
 from breakfix.identify.clusters import Embeds
 from breakfix.ledger import Ledger
 
@@ -255,7 +256,7 @@ def main() -> None:
     parser.add_argument("--wrong", action="store_true", help="print what is not right")
     asked = parser.parse_args()
     began = time.monotonic()
-    embedder = Hashed() if asked.hashed else clusters.kept()
+    embedder = Hashed() if asked.hashed else kept_vectors()
     embedder.embed(everything())
     how = "a bag of words" if asked.hashed else "the real embedding model"
     print(f"{len(everything())} requests embedded by {how} in {time.monotonic() - began:.1f} s")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from breakfix.config import Config
 from breakfix.core import ask
+from breakfix.identify import run
 from breakfix.identify.clusters import Form, Vectors, centred, scan, silhouette
-from test_identify import case
+from breakfix.ledger import Ledger
+from test_identify import attempt, case
 
 
 def about(*sizes: int) -> np.ndarray:
@@ -79,3 +83,28 @@ def test_without_words_in_common_nothing_is_form() -> None:
     rows = about(6, 6)
     form = Form([f"{chr(97 + i) * 5}" for i in range(12)], rows)
     assert form.words == [] and np.allclose(form.without(["aaaaa"], rows[:1]), rows[:1] - rows.mean(0), atol=1e-6)
+
+
+class Told:
+    """A topic is a direction; a form says nothing."""
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        noise = np.random.default_rng(0).normal(0, 0.05, (len(texts), len(TOPICS)))
+        return (noise + [[float(one in t) for one in TOPICS] for t in texts]).astype(np.float32)
+
+
+def test_topics_of_a_cell_are_vulnerabilities_that_are_mended_one_by_one(tmp_path: Path) -> None:
+    """Four topics in a cell; the first two fail, then only the second."""
+    about = [(replace(case(f"{t}{i}"), prompt=ask(f"{t} {i * 'x'}")), t) for t in TOPICS[:4] for i in range(12)]
+    with Ledger.open(tmp_path / "run", create=True) as ledger:
+        ledger.add_cases([one for one, _ in about])
+
+        def story(round: int, *weak: str) -> list[tuple[str, str, str]]:
+            made = [attempt(one, 0.0 if t in weak else 1.0) for one, t in about]
+            ledger.add_attempts(made, round=round, stage="redteam")
+            assert run(Config(), ledger, round=round, embedder=Told)["whole_cells"] == ""
+            return sorted((v.id, v.topic, str(v.status)) for v in ledger.vulnerabilities(round=round))
+
+        assert story(0, *TOPICS[:2]) == [("V1", "bread", "open"), ("V2", "bees", "open")]
+        assert story(1, TOPICS[1]) == [("V1", "bread", "fixed"), ("V2", "bees", "open")]
+        assert story(2, *TOPICS[:2]) == [("V1", "bread", "reopened"), ("V2", "bees", "open")]

@@ -30,6 +30,7 @@ from .suites import SUITES, Loaded, load
 
 if TYPE_CHECKING:
     from .evaluate.work import Rai
+    from .identify.clusters import Kept
     from .identify.probing import Tools
     from .models.remote import RemoteModel
     from .redteam.goals import Goals
@@ -266,7 +267,7 @@ class Cycle:
                   **loop.inputs(ledger, policy, round),
                   **({"topics": clusters.VERSION} if self.config.identify.topics else {}),
                   **probing.inputs(self.config)}  # fmt: skip
-        embedder = clusters.kept if self.config.identify.topics else None
+        embedder = kept_vectors if self.config.identify.topics else None
 
         def make() -> dict[str, Any]:
             tools = self.tools(round)
@@ -554,6 +555,15 @@ def open_embedder() -> Any:
     from .models.embed import ASSET, Embedder
 
     return Embedder.load(assets.resolve(ASSET).path)
+
+
+def kept_vectors() -> Kept:
+    """What identify cuts cells into topics with: curation's embedding model and its vectors, kept in the cache folder.
+    AssetError where it can't be had."""
+    from .curate.steps.order import EMBEDDER, vectors_of
+    from .identify.clusters import Kept
+
+    return Kept(vectors_of(assets.resolve(EMBEDDER).path).of)
 
 
 def weights(path: str) -> str:

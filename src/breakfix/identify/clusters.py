@@ -71,20 +71,12 @@ class Embeds(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """Vectors that are kept in the cache folder, those of curation's decontamination among them."""
+    """An embedder by what gives vectors that may be kept somewhere."""
 
     of: Callable[[Sequence[str]], Array]
 
     def embed(self, texts: Sequence[str]) -> Array:
         return self.of(texts)
-
-
-def kept() -> Kept:
-    """The embedding model that curation uses too. AssetError where it can't be had."""
-    from breakfix import assets
-    from breakfix.curate.steps.order import EMBEDDER, vectors_of
-
-    return Kept(vectors_of(assets.resolve(EMBEDDER).path).of)
 
 
 class Vectors:
