@@ -349,7 +349,7 @@ def test_a_model_that_is_as_it_was_works_and_another_one_does_not(tmp_path: Path
     assert [len(one) for one in likely] == [working.FIRST] * 4
     assert working.divergence(likely, working.log_probs(model, said)) == pytest.approx(0, abs=1e-6)
     nats = working.divergence(likely, working.log_probs(other, said))
-    assert nats is not None and nats > working.MOST_NATS
+    assert nats is not None and nats > 1
     known, strange = working.perplexity(model, said), working.perplexity(other, said)
     assert known is not None and strange is not None and 1 < known < 5 < strange
     assert working.log_probs(model, [(said[0][0], "")]) == []
@@ -369,7 +369,7 @@ def test_a_reply_that_is_no_language_is_broken() -> None:
     ("nats", "share", "before", "odd", "works"),
     [
         (0.3, 0.0, 0.0, 4.0, True),
-        (1.2, 0.0, 0.0, 4.0, False),
+        (1.7, 0.0, 0.0, 4.0, True),  # told and not decisive
         (0.3, 0.2, 0.0, 4.0, False),
         (0.3, 0.2, 0.2, 4.0, True),
         (0.3, 0.0, 0.0, 90.0, False),
