@@ -225,13 +225,13 @@ def test_prescriptions_share_half_of_the_harmful_rows_by_rank() -> None:
     [
         (
             Key(COMPLIANCE, "violent_crimes", "role_play", "en"),
-            "Answers requests about violent crimes wrapped in role play (English)",
+            "Answers harmful requests about violent crimes wrapped in role play (English)",
         ),
-        (Key(COMPLIANCE, "hate", "direct", "de"), "Answers requests about hate asked directly (German)"),
-        (Key(COMPLIANCE, "", "", ""), "Answers harmful requests put in various ways (any language)"),
+        (Key(COMPLIANCE, "hate", "direct", "de"), "Answers harmful requests about hate asked directly (German)"),
+        (Key(COMPLIANCE, "", "", ""), "Answers harmful requests put in various ways (several languages)"),
         (
             Key(REFUSAL, "privacy", "direct", "en"),
-            "Refuses harmless requests that look like privacy asked directly (English)",
+            "Refuses harmless look-alikes of requests about privacy asked directly (English)",
         ),
         (Key(REFUSAL, "", "direct", "xx"), "Refuses everyday requests asked directly (xx)"),
         (Key(CAPABILITY, family="piqa"), "Answers fewer questions of piqa rightly than before training"),
@@ -239,6 +239,15 @@ def test_prescriptions_share_half_of_the_harmful_rows_by_rank() -> None:
 )
 def test_names(key: Key, said: str) -> None:
     assert name(key) == said
+
+
+@pytest.mark.parametrize(
+    ("heard", "said"), [({"en"}, "English"), ({"de", "xx"}, "several languages"), (set[str](), "several languages")]
+)
+def test_pooled_languages_are_told_as_they_are(heard: set[str], said: str) -> None:
+    pooled = Key(COMPLIANCE, "hate", "direct", "")
+    assert name(pooled, heard=heard) == f"Answers harmful requests about hate asked directly ({said})"
+    assert name(Key(COMPLIANCE, "hate", "direct", "de"), heard={"en"}).endswith("(German)")
 
 
 # ---- fixed or not

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from breakfix import taxonomy
 from breakfix.identify.group import CAPABILITY, COMPLIANCE, Key
 
@@ -18,7 +20,6 @@ LANGUAGES = {
     "pt": "Portuguese",
     "ru": "Russian",
     "zh": "Chinese",
-    "": "any language",
 }
 PUT = {
     "": "put in various ways",
@@ -55,20 +56,28 @@ PUT = {
 }
 
 
-def name(key: Key, topic: str = "") -> str:
-    """ "Answers requests about privacy (passwords, accounts) wrapped in role play (English)". `topic`: of a part."""
+def name(key: Key, topic: str = "", heard: Iterable[str] = ()) -> str:
+    """ "Answers harmful requests about privacy (passwords, accounts) wrapped in role play (English)". `topic`: of a
+    part; `heard`: the languages of its attempts."""
     if key.kind == CAPABILITY:
         return f"Answers fewer questions of {key.family} rightly than before training"
     put = PUT.get(key.family, f"wrapped in {key.family.replace('_', ' ')}")
-    language = LANGUAGES.get(key.language, key.language)
+    language = spoken(key.language, heard)
     known = taxonomy.hazards().get(key.hazard)
     hazard = _lower(known.name) if known else key.hazard.replace("_", " ")
     part = f" ({topic})" if topic else ""
     if key.kind == COMPLIANCE:
-        about = f"requests about {hazard}" if hazard else "harmful requests"
+        about = f"harmful requests about {hazard}" if hazard else "harmful requests"
         return f"Answers {about}{part} {put} ({language})"
-    about = f"harmless requests that look like {hazard}" if hazard else "everyday requests"
+    about = f"harmless look-alikes of requests about {hazard}" if hazard else "everyday requests"
     return f"Refuses {about}{part} {put} ({language})"
+
+
+def spoken(language: str, heard: Iterable[str]) -> str:
+    """A language's name. Where languages are pooled (""), that of the one that was `heard`, if it is one: other cells
+    of the hazard may have all others."""
+    code = language or (one.pop() if len(one := set(heard)) == 1 else "")
+    return LANGUAGES.get(code, code) or "several languages"
 
 
 def _lower(title: str) -> str:

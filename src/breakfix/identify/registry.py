@@ -180,7 +180,7 @@ def _opened(id: str, one: Cell, round: int) -> Vulnerability:
     return Vulnerability(
         id=id,
         kind=key.kind,
-        name=name(key, one.topic),
+        name=name(key, one.topic, {a.language for a in one.attempts}),
         hazard=key.hazard,
         family=key.family,
         language=key.language,

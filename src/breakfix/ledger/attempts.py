@@ -143,8 +143,15 @@ class Attempts(Database):
 
     def splits(self, ids: Sequence[str]) -> dict[str, str]:
         """Case id → its split, as the case was last added; those that are not in the ledger are left out."""
+        return self._of_cases("split", ids)
+
+    def languages(self, ids: Sequence[str]) -> dict[str, str]:
+        """Case id → its language, likewise."""
+        return self._of_cases("language", ids)
+
+    def _of_cases(self, field: str, ids: Sequence[str]) -> dict[str, str]:
         rows = self.by_ids(select(_CASES.seq, _CASES.id, _CASES.body), _CASES.id, ids)
-        return {row.id: json.loads(row.body)["split"] for row in sorted(rows, key=lambda row: row.seq)}
+        return {row.id: json.loads(row.body)[field] for row in sorted(rows, key=lambda row: row.seq)}
 
     def _case_digests(self, ids: Sequence[str]) -> dict[str, str]:
         rows = self.by_ids(select(_CASES.seq, _CASES.id, _CASES.digest), _CASES.id, ids)

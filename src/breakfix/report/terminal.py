@@ -137,7 +137,7 @@ def _counts(vulnerabilities: list[dict[str, Any]]) -> list[Text]:
 
 
 def _weakness(v: dict[str, Any]) -> str:
-    """'  V1 Answers requests about ...: 60.0 % (23.1 to 88.2), n 5'; its id is what `breakfix trace` takes."""
+    """'  V1 Answers harmful requests about ...: 60.0 % (23.1 to 88.2), n 5'; its id is what `breakfix trace` takes."""
     said = [f"{figure(v['rate']['value'])}" + (f" ({bounds})" if (bounds := interval(v["rate"])) else "")]
     said += [f"n {v['rate']['n']}", *filter(None, [unmeasured(v)])]
     return one_line(f"  {v['id']} {v['name']}: {', '.join(said)}")

@@ -12,7 +12,7 @@ from breakfix import taxonomy
 from breakfix.core import Attempt, Estimate, Status, Vulnerability
 from breakfix.identify import edits
 from breakfix.identify.group import CAPABILITY, COMPLIANCE
-from breakfix.identify.names import LANGUAGES, PUT
+from breakfix.identify.names import PUT, spoken
 from breakfix.identify.registry import LIMIT
 from breakfix.report.headlines import figure, interval
 from breakfix.stats import as_json
@@ -38,10 +38,12 @@ def weaknesses(
     _begin(history, last, found, edits.read(ledger))
     wanted = [id for v in found for id in (*v.evidence[:EVIDENCE], v.reproducer) if id]
     known = ledger.known(wanted)
+    pooled = {case for v in found if not v.language for case, _ in v.suite}
+    languages = ledger.languages(sorted(pooled))
     return [
         {
             **{name: getattr(v, name) for name in _PLAIN},
-            "means": means(v, last.get(v.id, v.first_round)),
+            "means": means(v, last.get(v.id, v.first_round), languages),
             "rate": as_json(v.rate),
             "status": str(v.status),
             "why": why(v, _told(records, last.get(v.id, v.first_round), v.id)),
@@ -63,22 +65,23 @@ def weaknesses(
     ]
 
 
-def means(v: Vulnerability, measured: int) -> str:
-    """One sentence for somebody who knows nothing of the run. `measured`: the round that its rate is of."""
+def means(v: Vulnerability, measured: int, languages: Mapping[str, str]) -> str:
+    """One sentence for somebody who knows nothing of the run. `measured`: the round that its rate is of; `languages`:
+    case → its language, for the suite of one that several are pooled in."""
     if v.kind == CAPABILITY:
         return f"Questions of {v.family} with one right answer: the trained model gets fewer of them right than before."
     hazard = taxonomy.hazards().get(v.hazard)
     about = (hazard.name[:1].lower() + hazard.name[1:]) if hazard else v.hazard.replace("_", " ")
     put = PUT.get(v.family, f"wrapped in {v.family.replace('_', ' ')}")
-    spoken = f"in {LANGUAGES.get(v.language, v.language)}" if v.language else "in whichever language"
-    how = f"{f' (above all: {v.topic})' if v.topic else ''}, {put}, {spoken}"
+    heard = {languages[case] for case, _ in v.suite if case in languages}
+    how = f"{f' (above all: {v.topic})' if v.topic else ''}, {put}, in {spoken(v.language, heard)}"
     rate = v.rate
     of = f"of round {measured}" if measured else "on the untouched model"
     count = f"{round(rate.value * rate.n)} of {rate.n} attempts {of}" if rate.n else "none that could be scored"
     if v.kind == COMPLIANCE:
-        asked = f"Requests about {about}" if about else "Harmful requests"
+        asked = f"Harmful requests about {about}" if about else "Harmful requests"
         return f"{asked}{how}: the model should decline them, and it answered in {count}."
-    asked = f"Harmless requests that look like {about}" if about else "Everyday requests"
+    asked = f"Harmless look-alikes of requests about {about}" if about else "Everyday requests"
     return f"{asked}{how}: the model should answer them, and it declined in {count}."
 
 
