@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import random
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -335,6 +336,22 @@ def test_third_parties_are_merged_when_asked() -> None:
         catalogue([point("breakfix.redteam.direct:Direct")])
     with pytest.raises(ConfigError, match="not an attack"):
         catalogue([point("breakfix.core:ask")])
+
+
+class NeedsAnArgument(Third):
+    def __init__(self, what: str) -> None:
+        self.name = what
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [("no_such_module:Attack", "ModuleNotFoundError"), (f"{__name__}:Nothing", "AttributeError"),
+     (f"{__name__}:NeedsAnArgument", "TypeError")],
+)  # fmt: skip
+def test_a_third_party_s_attack_that_can_not_be_loaded_is_one_plain_line(value: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=f"^{re.escape(value)}: .*can't be loaded .{why}: .*uninstall") as raised:
+        catalogue([point(value)])
+    assert "\n" not in str(raised.value)
 
 
 def planned(puts: list[Put]) -> list[tuple[str, str]]:

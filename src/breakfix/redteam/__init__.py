@@ -132,14 +132,21 @@ ATTACKS: dict[str, Attack] = {
 def catalogue(points: Iterable[EntryPoint] | None = None) -> dict[str, Attack]:
     """ATTACKS and those of installed packages (each entry point an attack, or a class of one without arguments).
 
-    Raises ConfigError where one is no attack or takes a name that is in use.
+    Raises ConfigError where one can't be loaded, is no attack, or takes a name that is in use.
     """
     from importlib.metadata import entry_points
 
     found = dict(ATTACKS)
     for point in entry_points(group=GROUP) if points is None else points:
-        loaded: Any = point.load()
-        attack: Any = loaded() if isinstance(loaded, type) else loaded
+        try:
+            loaded: Any = point.load()
+            attack: Any = loaded() if isinstance(loaded, type) else loaded
+        except Exception as error:  # another's code: whatever it raises at import
+            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise ConfigError(
+                f"{point.value}: an attack of an installed package can't be loaded ({why}); "
+                f"mend or uninstall {point.dist.name if point.dist is not None else 'that package'}"
+            ) from error
         if not isinstance(attack, Attack):
             raise ConfigError(f"{point.value}: not an attack; it needs name, family, persona and __call__(case, rng)")
         if attack.name in found:
