@@ -456,6 +456,7 @@ def test_every_row_is_whole_and_every_example_is_neutral() -> None:
     for name, attack in ATTACKS.items():
         assert listing.example(attack)
         assert name == "direct" or listing.ours(attack), f"{name}: its file does not say what ours changes"
+        assert name == "direct" or "quer" in listing.ours(attack), f"{name}: its file does not say what it costs"
 
 
 def test_a_third_party_s_row_says_what_is_not_known() -> None:

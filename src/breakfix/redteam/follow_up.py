@@ -4,7 +4,7 @@ Source: Cheng et al. 2024, contextual interaction (2402.09177): what was said be
 taken; there a model writes the earlier questions for each request. Ours: two fixed harmless tasks of the request's own
 form (how to, write, or anything else), drawn, which set a form of answer, and the request as a third of the kind. The
 request is said in full: one that only pointed back could not be judged. Refused turns are put in other words, at most
-twice. The script, and what it knows of forms, is English.
+twice. The script, and what it knows of forms, is English. Up to 3 + 2 queries.
 """
 
 from __future__ import annotations

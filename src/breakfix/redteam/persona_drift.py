@@ -3,7 +3,8 @@
 Source: Shah et al. 2023, persona modulation (2311.03348), whose persona stands in one prompt, and Li et al. 2024
 (2402.10962): over a dialogue a model moves away from what its system prompt made it, towards what the other side says.
 Ours: four fixed turns in which the target itself says who the character is, each closer to speaking as it; one of three
-names is drawn, no model writes it. Refused turns are put in other words, at most twice. The script is English.
+names is drawn, no model writes it. Refused turns are put in other words, at most twice. The script is English. Up to
+5 + 2 queries.
 """
 
 from __future__ import annotations

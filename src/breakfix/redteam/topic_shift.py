@@ -3,7 +3,7 @@
 Source: Ren et al. 2024, ActorAttack (2410.10700), where a model finds people and things that are connected with the
 request and asks its way from one of them. Ours: one neighbouring field for each hazard, fixed, and four fixed turns
 about it, the last of which brings the request's own key words in; no model. Refused turns are put in other words, at
-most twice. The script is English.
+most twice. The script is English. Up to 5 + 2 queries.
 """
 
 from __future__ import annotations
