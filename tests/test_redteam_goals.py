@@ -137,7 +137,7 @@ def test_its_judge_and_goals_are_its_own_and_dev_goals_are_walls(tmp_path: Path)
     with Ledger.open(tmp_path / "run", create=True) as ledger:
         cycle = Cycle(config, tmp_path / "run", ledger)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("breakfix.cycle.of_run", lambda settings, opener: SimpleNamespace(name=settings.refusal))
+            patch.setattr("breakfix.cycle.means.of_run", lambda settings, opener: SimpleNamespace(name=settings.refusal))
             assert (cycle.judge.name, cycle.attack_judge.name) == ("refusal-rules", "refusal-classifier")
             inputs, _ = cycle._redteam(0)
         assert (inputs["judge"], inputs["redteam"]["seed"], inputs["seed"]) == ("refusal-classifier", 7, 0)
