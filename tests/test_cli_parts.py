@@ -178,6 +178,15 @@ def test_lineage_in_lines() -> None:
         "  ◀ case c1 (see above)",
         "  ▶ example e1",
     ]
+    many = node("V1", parents=[node(f"c{i}", parents=[node("m", kind="model", repeated=i > 0)]) for i in range(4)])
+    assert list(tree(many, 2)) == [
+        "case V1",
+        "  ◀ case c0",
+        "    ◀ model m",
+        "  ◀ case c1",
+        "    ◀ model m (see above)",
+        "  ◀ … 2 more of kind case; --all lists them",
+    ]
 
 
 def stage(name: str, started: float, *, round: int = 1, seconds: float | None = None) -> StageRow:

@@ -573,7 +573,14 @@ _ALL = (
         "where a training row, attempt, case, vulnerability, model or decision came from, and what came of it",
         "breakfix trace V1 runs/demo",
         "look:trace",
-        (_arg("id", metavar="ID", help="as the report and the ledger show it"), _RUN, _JSON),
+        (
+            _arg("id", metavar="ID", help="as the report and the ledger show it"),
+            _RUN,
+            _arg(
+                "--all", action="store_true", help="every entry (default: six of a kind below each, the others counted)"
+            ),
+            _JSON,
+        ),
     ),
     Command(
         "verify",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from breakfix.errors import RunBusy
 if TYPE_CHECKING:
     from breakfix.ledger import StageRow
 
+MOST = 6  # of a kind, below each entry of a lineage, without --all
 TAMPERED = 10  # the exit code of `breakfix verify` where something does not hold
 
 
@@ -117,7 +119,7 @@ def trace(arguments: Arguments) -> int:
     if arguments.json:
         output.as_json(node)
     else:
-        print("\n".join(tree(node)))
+        print("\n".join(tree(node, None if arguments.all else MOST)))
     return 0
 
 
@@ -149,19 +151,30 @@ def verify(arguments: Arguments) -> int:
     return 0 if found["ok"] else TAMPERED
 
 
-def tree(node: dict[str, Any]) -> Iterator[str]:
-    """The lineage in lines: what it came from (◀), what came of it (▶)."""
+def tree(node: dict[str, Any], most: int | None = None) -> Iterator[str]:
+    """The lineage in lines: what it came from (◀), what came of it (▶). `most` of a kind below each; the others are
+    counted."""
     yield _label(node)
+    shown = {_label(node)}
     for arrow, direction in (("◀", "parents"), ("▶", "children")):
-        for child in node[direction]:
-            yield from _branch(child, direction, arrow, "  ")
+        yield from _branches(node[direction], direction, arrow, "  ", most, shown)
 
 
-def _branch(node: dict[str, Any], direction: str, arrow: str, indent: str) -> Iterator[str]:
-    more = " (see above)" if node.get("repeated") else ""
-    yield f"{indent}{arrow} {_label(node)}{more}"
-    for child in node[direction]:
-        yield from _branch(child, direction, arrow, indent + "  ")
+def _branches(
+    nodes: Sequence[dict[str, Any]], direction: str, arrow: str, indent: str, most: int | None, shown: set[str]
+) -> Iterator[str]:
+    counts: Counter[str] = Counter()
+    for node in nodes:
+        counts[node["kind"]] += 1
+        if most is not None and counts[node["kind"]] > most:
+            continue
+        label = _label(node)
+        yield f"{indent}{arrow} {label}{' (see above)' if node.get('repeated') and label in shown else ''}"
+        shown.add(label)
+        yield from _branches(node[direction], direction, arrow, indent + "  ", most, shown)
+    for kind, n in counts.items():
+        if most is not None and n > most:
+            yield f"{indent}{arrow} … {n - most} more of kind {kind}; --all lists them"
 
 
 def _label(node: dict[str, Any]) -> str:
