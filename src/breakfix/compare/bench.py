@@ -1,6 +1,6 @@
 """Measure models that no round made, each in the place of a round's model, in a ledger of its own.
 
-Everything else is as in a run (cycle/order.py): what is finished is read back, what was interrupted goes on, an attempt that
+Everything else is as in a run (cycle/): what is finished is read back, what was interrupted goes on, an attempt that
 was paid for is not asked again. Round 0 of such a ledger holds only the answers whose perplexity is measured: those of
 the run that is compared with, or else of the first model; every model has a round from 1 on, in the order they came.
 """
