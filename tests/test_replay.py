@@ -15,7 +15,7 @@ import pytest
 from breakfix import campaign
 from breakfix.campaign import Put
 from breakfix.config import Redteam, parse
-from breakfix.core import Attempt, Case, Conversation, Expect, Message, Sampling, Split, Verdict, ask
+from breakfix.core import Attempt, Case, Conversation, Expect, Message, Reply, Sampling, Split, Verdict, ask
 from breakfix.errors import ConfigError, DataError
 from breakfix.ledger import Ledger
 from breakfix.models.fake import Echo, Refuser, Scripted
@@ -227,14 +227,22 @@ def test_given_turns_and_system_prompts_come_again() -> None:
 
 
 def test_what_the_model_failed_on_is_asked_again_and_is_not_scored_on_both_sides() -> None:
-    from breakfix.core import Reply
-
     attempts = attack(["prefill"], Scripted([Reply("", finish="error", error="gone")]))
     [kept] = collected(attempts)
     assert (kept.error, kept.score, kept.steps[0].begun) == ("gone", None, "Sure, here is")
     record, [found] = run([kept], Echo(), Words(), seed=0, progress=quiet)
     assert found is not None and found.error is None
     assert record["changes"]["all"]["unscored"] == 1 and record["changes"]["all"]["p"] is None
+
+
+def test_a_turn_that_may_only_lead_up_to_the_request_is_not_put_again_as_if_it_were_it() -> None:
+    failed = Reply("", finish="error", error="gone")
+    attempts = attack(["crescendo"], Scripted([Reply("Flour.", 1, 1), failed]))
+    attempts += attack(["best_of_4", "long_dialogue"], Scripted([failed] * 2))
+    found, left_out = collect(attempts, lambda id: case(), ATTACKS, HELD_OUT, lambda attempt: 32)
+    assert [one.attack for one in found] == ["best_of_4", "long_dialogue"]
+    [(why, n)] = left_out.items()
+    assert n == 1 and why.startswith("the model failed in a conversation")
 
 
 def test_lines_that_ask_the_same_are_one_attempt_and_pair_each_with_it(saved: list[Saved]) -> None:

@@ -155,6 +155,8 @@ def _steps(attempt: Attempt, case: Case, attack: Attack | None, replies: bool) -
         lead = attempt.verdicts[own[at]].label == LEAD
         found.append(Step(tuple(said), lead, given, message.content[len(given) :] if replies else None))
         said = []
+    if said and _may_lead(attempt, attack):
+        raise _Lost("the model failed in a conversation, so that whether the request was made by then can't be told")
     if said and said[-1].role == "assistant":  # asked last, with a beginning, and the model failed
         found.append(Step(tuple(said[:-1]), begun=said[-1].content))
     elif said:
@@ -162,6 +164,12 @@ def _steps(attempt: Attempt, case: Case, attack: Attack | None, replies: bool) -
     if any(not step.said or step.said[-1].role != "user" for step in found):
         raise _Lost("the model spoke twice in a row")
     return tuple(found)
+
+
+def _may_lead(attempt: Attempt, attack: Attack | None) -> bool:
+    """Whether its last turn, which has no verdict, may only lead up to the request: an answer would count as a breach.
+    Attacks that ask once and searches make the request in every conversation, and so do people."""
+    return attempt.family != HUMAN and 1 not in (getattr(attack, "queries", None), getattr(attack, "turns", None))
 
 
 def _begun(attempt: Attempt, case: Case, attack: Attack | None) -> dict[int, str]:
