@@ -258,7 +258,7 @@ def _cells(part: str, row: dict[str, Any]) -> tuple[str, ...]:
     difference = row["difference"]
     low, high = (_percent(difference[name], sign=True) for name in ("low", "high"))
     return (
-        part.partition(".")[2] or part,
+        _part(part),
         f"{row['n']}" + (f" (+{row['unscored']} unscored)" if row["unscored"] else ""),
         str(row["cases"]),
         _percent(row["before"]["value"]),
@@ -266,6 +266,12 @@ def _cells(part: str, row: dict[str, Any]) -> tuple[str, ...]:
         f"{_percent(difference['value'], sign=True)} ({low} to {high})" if row["n"] else "–",
         "–" if row["p"] is None else f"{row['p']:.2g}",
     )
+
+
+def _part(part: str) -> str:
+    """A side may have the name of a family (direct): sides say that they are one."""
+    kind, _, name = part.partition(".")
+    return f"all {name.replace('_', ' ')}" if kind == "side" else name or kind
 
 
 def _percent(share: float | None, *, sign: bool = False) -> str:
