@@ -86,6 +86,13 @@ def test_progress_is_a_line_in_ten_seconds_with_what_is_left() -> None:
     ]
 
 
+def test_progress_outside_of_a_stage_is_said_by_itself() -> None:
+    times: Iterator[float] = iter([0.0, 12.0])
+    stream = io.StringIO()
+    Lines(stream, clock=lambda: next(times))("replay", 0, 24)
+    assert stream.getvalue() == "replay 0/24\n"
+
+
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True

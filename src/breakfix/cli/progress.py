@@ -65,7 +65,8 @@ class Lines:
         if now - self._last < EVERY:
             return
         self._last = now
-        self._write(f"{self._stage}: {what} {done}/{total}{self._left(now, done, total)}")
+        within = f"{self._stage}: " if self._stage else ""
+        self._write(f"{within}{what} {done}/{total}{self._left(now, done, total)}")
 
     def _left(self, now: float, done: int, total: int) -> str:
         if done <= self._from:
