@@ -109,7 +109,8 @@ def test_all_that_help_imports_is_small() -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
     loaded = [line.rsplit("|", 1)[1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")]
     ours = [name for name in loaded if name.startswith("breakfix")]
-    assert set(ours) <= {"breakfix", "breakfix.cli", "breakfix.cli.commands", "breakfix.errors"}
+    declared = {name for name in ours if name.startswith("breakfix.cli.commands")}
+    assert set(ours) - declared <= {"breakfix", "breakfix.cli", "breakfix.errors"}
     assert len(loaded) < 150
 
 
