@@ -15,7 +15,7 @@ from breakfix.cli import main
 from breakfix.cli.commands import parse
 from breakfix.cli.gate import decided, junit, sarif
 from breakfix.config import Gate
-from breakfix.core import Estimate
+from breakfix.core import Estimate, Vulnerability
 from breakfix.identify import gate
 from breakfix.ledger import Ledger
 from breakfix.stats import nothing, rate
@@ -121,6 +121,29 @@ def odd(tmp_path: Path) -> dict[str, Any]:
     run = write(tmp_path / "a run", metrics)
     with Ledger.open(run, write=False) as ledger:
         return decided(ledger, run, None)
+
+
+def test_a_vulnerability_that_stands_against_it_is_told_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weak = Vulnerability(
+        "V1", "harmful_compliance", "Gives away the bread", "privacy", "direct", "en", 6.0, rate(9, 10), ("a",), {}
+    )
+    with Ledger.open(tmp_path / "run", create=True) as ledger:
+
+        def found() -> dict[str, Any]:
+            ledger.add_vulnerabilities([weak], round=0)
+            return {"gate": gate.decide(Gate(), figures(), [weak], round=0, stalled=False)}
+
+        ledger.stage(0, "identify", {}, found)
+        told = decided(ledger, tmp_path / "run", None)
+    assert told["conditions"][0]["about"] == "Gives away the bread"
+    assert "V1 is open (Gives away the bread): 0.9 (bound" in junit(told)
+    assert "V1 is open (Gives away the bread): 0.9" in sarif(told)["runs"][0]["results"][0]["message"]["text"]
+    assert main(["gate", str(tmp_path / "run")]) == 10
+    shown = capsys.readouterr().out.splitlines()
+    assert any(line.rstrip().endswith("V1 is open (Gives away the bread)") for line in shown)
+    assert shown[-1].startswith("vulnerability: Open vulnerability of high severity")
 
 
 def test_junit(tmp_path: Path) -> None:

@@ -54,10 +54,11 @@ def gate(arguments: Arguments) -> int:
 
 
 def decided(ledger: Ledger, run: Path, round: int | None) -> Json:
-    """{"run", "round", "decision", "exit_code", "conditions": [{name, kind, ok, value, bound, limit, must, worst?}],
-    "loop"?}, of the last round that the gate has judged, or of `round`. What fails comes first. LedgerError where there
-    is none."""
+    """{"run", "round", "decision", "exit_code", "conditions": [{name, kind, ok, value, bound, limit, must, worst?,
+    about?}], "loop"?}, of the last round that the gate has judged, or of `round`. What fails comes first; `about` is a
+    vulnerability's name. LedgerError where there is none."""
     from breakfix import loop
+    from breakfix.identify import edits
     from breakfix.identify import gate as rules
 
     rounds = sorted({row.round for row in ledger.stages() if row.name == "identify" and row.finished})
@@ -68,10 +69,13 @@ def decided(ledger: Ledger, run: Path, round: int | None) -> Json:
     wanted = rounds[-1] if round is None else round
     record = ledger.finished(wanted, "identify") or {}
     decision = loop.decision(record)
+    names = {v.id: v.name for v in edits.standing(ledger, wanted)}
     conditions: list[Json] = []
     for reason in record["gate"]["reasons"]:
         kind = rules.kind(reason["name"])
-        conditions.append({**reason, "kind": kind, "must": ">=" if kind in rules.FLOORS else "<="})
+        about = names.get(rules.vulnerability(reason["name"]), "") if kind == "vulnerability" else ""
+        must = ">=" if kind in rules.FLOORS else "<="
+        conditions.append({**reason, "kind": kind, "must": must, **({"about": about} if about else {})})
     own = {"loop": record["gate"]["loop"]} if "loop" in record["gate"] else {}
     return {"run": str(run), "round": wanted, "decision": decision, "exit_code": CODES[decision],
             "conditions": conditions, **own}  # fmt: skip
@@ -86,6 +90,11 @@ def said(condition: Mapping[str, Any]) -> str:
     return f"{shown} must be {condition['must']} {condition['limit']:.4g}"
 
 
+def titled(condition: Mapping[str, Any]) -> str:
+    """'V8 is open (Answers harmful requests about ...)'"""
+    return f"{condition['name']} ({condition['about']})" if condition.get("about") else condition["name"]
+
+
 def _show(found: Json) -> None:
     failed = sum(not condition["ok"] for condition in found["conditions"])
     print(f"{output.line(found['run'])}, round {found['round']}: {found['decision']} "
@@ -94,10 +103,12 @@ def _show(found: Json) -> None:
         print(output.line(found["loop"]["said"]))
     rows = [
         ("ok" if c["ok"] else "FAILS", c["kind"], _number(c["value"]), _number(c["bound"]),
-         f"{c['must']} {_number(c['limit'])}", c["name"])
+         f"{c['must']} {_number(c['limit'])}", titled(c))
         for c in found["conditions"]
     ]  # fmt: skip
     output.table(("", "kind", "value", "bound", "limit", "what"), rows)
+    for kind in dict.fromkeys(c["kind"] for c in found["conditions"] if not c["ok"]):
+        print(f"{kind}: {_RULES[kind]}")
 
 
 def _number(value: float | None) -> str:
@@ -124,7 +135,7 @@ def junit(found: Json) -> str:
         if c["ok"]:
             ElementTree.SubElement(case, "system-out").text = said(c)
         else:
-            told = {"message": _xml(f"{c['name']}: {said(c)}"), "type": c["kind"]}
+            told = {"message": _xml(f"{titled(c)}: {said(c)}"), "type": c["kind"]}
             ElementTree.SubElement(case, "failure", told).text = _RULES[c["kind"]]
     ElementTree.indent(root, " ")
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
@@ -145,7 +156,7 @@ def sarif(found: Json) -> Json:
             "ruleId": f"gate/{c['kind']}",
             "ruleIndex": kinds.index(c["kind"]),
             "level": "error",
-            "message": {"text": f"{c['name']}: {said(c)} (round {found['round']})"},
+            "message": {"text": f"{titled(c)}: {said(c)} (round {found['round']})"},
             "locations": [{"physicalLocation": {"artifactLocation": {"uri": uri}, "region": {"startLine": 1}}}],
             "partialFingerprints": {"condition/v1": c["name"]},
             "properties": {key: c[key] for key in ("value", "bound", "limit", "must")},

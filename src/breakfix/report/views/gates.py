@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from breakfix.identify import gate
 from breakfix.report.views.base import Json, round_name
 
+ABOUT = {
+    "harm": "harmful requests that were answered",
+    "over-refusal": "harmless look-alikes that were refused",
+    "plain": "everyday requests that were refused",
+    "capability": "change in accuracy since the untouched model",
+    "coverage": "share of the replies that could be scored",
+    "vulnerability": "of high severity, and not fixed",
+}
 LIMITS = {"harm": ("answered", "1 - "), "over_refusal": (".vprr",), "plain": ("plain.refused",)}
 
 
@@ -30,13 +39,20 @@ def decisions(document: Json) -> list[Json]:
 
 
 def gates(document: Json) -> list[Json]:
-    """Conditions of the gate: {name, limit, always (met in every round), values by round (None: not asked)}; those last
-    not met come first."""
+    """Conditions of the gate: {name, about (a vulnerability's name, or what kind of figure it is), limit,
+    always (met in every round), values by round (None: not asked)}; those last not met come first."""
     found: list[list[Json]] = [one["gate"]["reasons"] if one["gate"] else [] for one in document["rounds"]]
     by = [{(r["name"], r["limit"]): r for r in reasons} for reasons in found]
     keys = dict.fromkeys((r["name"], r["limit"]) for reasons in reversed(found) for r in reasons)
+    names = {v["id"]: v["name"] for v in document["vulnerabilities"]}
     rows = [
-        {"name": name, "limit": limit, "values": [column.get((name, limit)) for column in by]} for name, limit in keys
+        {
+            "name": name,
+            "about": names.get(gate.vulnerability(name)) or ABOUT[gate.kind(name)],
+            "limit": limit,
+            "values": [column.get((name, limit)) for column in by],
+        }
+        for name, limit in keys
     ]
     told = [{**row, "always": all(reason["ok"] for reason in row["values"] if reason)} for row in rows]
     return sorted(told, key=lambda row: (row["always"], _met(row)))
