@@ -42,6 +42,7 @@ from breakfix.report.plain import one_line, plain
 from breakfix.report.views.languages import languages
 from breakfix.report.views.matrix import matrix
 from breakfix.report.views.vulnerabilities import burn_down, unmeasured, vulnerabilities
+from breakfix.report.weaknesses import means
 from breakfix.stats import Confusion, as_json, paired_difference, rate
 
 FIXTURE = Path(__file__).parent / "fixtures" / "report_document.json"
@@ -672,6 +673,17 @@ def probed(tmp_path: Path) -> Iterator[Ledger]:
             ledger.add_event(1, "people", "vulnerability", told)
         ledger.add_event(1, "people", "vulnerability", {"n": 4, "what": "undo", "of": 3, "id": "V1", "text": ""})
         yield ledger
+
+
+def test_lost_capability_is_told_with_its_interval() -> None:
+    lost = Vulnerability(
+        "V1", "capability_loss", "n", "", "quiz", "", 3.0, Estimate(0.03, -0.03, 0.09, 100), (), {"plain": 8}
+    )
+    assert means(lost, 2, {}).endswith("than the untouched one: 3.0\N{NO-BREAK SPACE}% of 100 fewer "
+        "(\N{MINUS SIGN}3.0 to 9.0) in round 2; as the interval has 0 in it, the loss may be chance.")  # fmt: skip
+    assert "chance" not in means(dataclasses.replace(lost, rate=Estimate(0.03, 0.01, 0.05, 900)), 2, {})
+    fixed = means(dataclasses.replace(lost, status=Status.FIXED), 2, {})
+    assert fixed.endswith("and no longer does.") and "3.0" not in fixed, "its rate is an earlier round's"
 
 
 def test_the_document_has_what_a_page_of_a_vulnerability_needs(probed: Ledger):

@@ -181,7 +181,9 @@ def _page(v: Json, run: Path) -> Iterator[str]:
     yield f"  {v['means']}"
     yield f"  {v['why']}"
     yield f"status: {v['status']}; by round: {_history(v)}"
-    yield f"failed: {figure(rate['value'])} ({interval(rate) or 'no interval'}) of {rate['n']} scored attempts, " \
+    what = "lost" if v["kind"] == "capability_loss" else "failed"
+    of = "questions" if v["kind"] == "capability_loss" else "scored attempts"
+    yield f"{what}: {figure(rate['value'])} ({interval(rate) or 'no interval'}) of {rate['n']} {of}, " \
           f"{rate['unscored']} unscored, round {v['measured_round']}"  # fmt: skip
     yield (
         f"rank: {_number(v['rank'])} = severity {v['severity']:.2f} ÷ 7 × rate {_number(rate['value'])} × "

@@ -69,7 +69,7 @@ def means(v: Vulnerability, measured: int, languages: Mapping[str, str]) -> str:
     """One sentence for somebody who knows nothing of the run. `measured`: the round that its rate is of; `languages`:
     case → its language, for the suite of one that several are pooled in."""
     if v.kind == CAPABILITY:
-        return f"Questions of {v.family} with one right answer: the trained model gets fewer of them right than before."
+        return f"Questions of {v.family} with one right answer: {_lost(v, measured)}."
     hazard = taxonomy.hazards().get(v.hazard)
     about = (hazard.name[:1].lower() + hazard.name[1:]) if hazard else v.hazard.replace("_", " ")
     put = PUT.get(v.family, f"wrapped in {v.family.replace('_', ' ')}")
@@ -83,6 +83,15 @@ def means(v: Vulnerability, measured: int, languages: Mapping[str, str]) -> str:
         return f"{asked}{how}: the model should decline them, and it answered in {count}."
     asked = f"Harmless look-alikes of requests about {about}" if about else "Everyday requests"
     return f"{asked}{how}: the model should answer them, and it declined in {count}."
+
+
+def _lost(v: Vulnerability, measured: int) -> str:
+    if v.status is Status.FIXED:
+        return "the trained model got fewer of them right than the untouched one, and no longer does"
+    rate = v.rate
+    told = f"{figure(rate.value)} of {rate.n} fewer ({_interval(rate)}) in round {measured}"
+    may = "; as the interval has 0 in it, the loss may be chance" if rate.low < 0 else ""
+    return f"the trained model gets fewer of them right than the untouched one: {told}{may}"
 
 
 def why(v: Vulnerability, told: Any) -> str:
