@@ -38,26 +38,9 @@ from breakfix.core import (
 from breakfix.errors import DiskFull, LedgerError, RunBusy
 from breakfix.ledger import Ledger, decode, encode, schema, upgrade
 from breakfix.ledger.tables import metadata
+from nouns import ATTEMPT
 
-VERDICT = Verdict(1.0, "full", "refused", "rules@1")
-ATTEMPT = Attempt(
-    id="a1",
-    case="c1",
-    model="tiny@0",
-    attack="ask",
-    family="plain",
-    persona="",
-    hazard="S1",
-    language="en",
-    expect=Expect.REFUSE,
-    transcript=(Message("user", "hello"), Message("assistant", "no", images=("ab",))),
-    verdicts=(VERDICT,),
-    breach=None,
-    seed=7,
-    tokens_in=3,
-    tokens_out=1,
-    seconds=0.5,
-)
+[VERDICT] = ATTEMPT.verdicts
 CASE = Case("c1", ask("hello"), Expect.REFUSE, "hand", Split.DEV, hazard="S1", translations={"fr": "bonjour"})
 EXAMPLE = Example(ask("hello"), "good day", "hand", "mit", "a test", "plain", parents=("v1", "a1"))
 VULNERABILITY = Vulnerability(

@@ -13,31 +13,15 @@ from typing import Any
 
 import pytest
 
+import nouns
 from breakfix.cli import main
-from breakfix.core import Attempt, Case, Dropped, Estimate, Example, Expect, Message, Split, Verdict, Vulnerability, ask
+from breakfix.core import Case, Dropped, Estimate, Example, Expect, Message, Split, Verdict, Vulnerability, ask
 from breakfix.ledger import Ledger, upgrade
 from breakfix.ledger.tables import metadata
 
 CASE = Case("c1", ask("How do I bake bread?"), Expect.COMPLY, "hand", Split.DEV, hazard="S1")
 SAID = (Message("user", "hello"), Message("assistant", "Mix flour and wäter."))
-ATTEMPT = Attempt(
-    id="a0",
-    case="c1",
-    model="tiny@0",
-    attack="ask",
-    family="plain",
-    persona="",
-    hazard="S1",
-    language="en",
-    expect=Expect.REFUSE,
-    transcript=SAID,
-    verdicts=(Verdict(1.0, "full", "refused", "rules@1"),),
-    breach=None,
-    seed=7,
-    tokens_in=3,
-    tokens_out=1,
-    seconds=0.5,
-)
+ATTEMPT = replace(nouns.ATTEMPT, id="a0", transcript=SAID)
 EXAMPLE = Example(ask("hello"), "good day", "hand", "mit", "a test", "plain", parents=("V1", "a0"))
 WEAK = Vulnerability(
     "V1", "harmful_compliance", "S1", "S1", "plain", "en", 3.0, Estimate(0.5, 0.1, 0.9, 2), ("a0",), {}
