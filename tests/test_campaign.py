@@ -457,6 +457,23 @@ def test_not_applicable_is_skipped_with_its_reason() -> None:
     ]
 
 
+def test_an_attack_that_fails_is_told_and_the_others_go_on() -> None:
+    def at_once(case: Case, rng: random.Random) -> Generator[Ask, Answer, None]:
+        raise ZeroDivisionError("by\nzero")
+        yield Ask(())
+
+    def later(case: Case, rng: random.Random) -> Generator[Ask, Answer, None]:
+        yield Ask(case.prompt)
+        raise KeyError("turn")
+
+    out = go([Put(case(), Flow(at_once)), Put(case("b"), Flow(later)), Put(case("c"), AsIs())], Echo())
+    assert [(s.case, s.reason) for s in out.skipped] == [("c1", "the attack failed: ZeroDivisionError: by zero")]
+    assert [(a.case, a.error, a.score is None) for a in out.attempts] == [
+        ("b", "the attack failed: KeyError: 'turn'", True),
+        ("c", None, False),
+    ]
+
+
 def test_breach_is_the_first_turn_that_broke() -> None:
     [a] = go([Put(case(), Flow(talk("1", "2", "3")))], Scripted(["Sorry.", "Here.", "Sorry."])).attempts
     assert [v.score for v in a.verdicts] == [1.0, 0.0, 1.0]

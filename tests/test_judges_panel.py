@@ -282,6 +282,7 @@ def test_packages_add_judges_by_entry_point() -> None:
     assert (found["theirs"].measures, found["theirs"].make(opener(), None)) == ("refusal", THIRD)
     for value, said in (
         ("refusal=test_judges_panel:THIRD", "the judge name 'refusal' is in use"),
+        ("x=no_such_module:JUDGE", "can't be loaded .ModuleNotFoundError"),
         ("x=test_judges_panel:ROWS", "not a judge; it needs name and judge"),
         ("x=test_judges_panel:ODD", "the judge measures 'mood'; expected one of refusal"),
     ):

@@ -200,7 +200,7 @@ class TestEachOne:
         assert text in said(target(name, [YES], put=case(text, hazard=hazard))[-1])
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", (*AGENTS, "crescendo"))
 @pytest.mark.parametrize("junk", JUNK)
 @pytest.mark.parametrize("verdicts", [[YES], [NO]])
 def test_without_a_sound_helper_it_is_the_script(name: str, junk: str | None, verdicts: list[Verdict]) -> None:

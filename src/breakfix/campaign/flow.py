@@ -191,6 +191,9 @@ class Flow:
             self._finish(live) if live.turns else self._skip(live, "the attack asked the target nothing")
         except NotApplicable as why:
             self._skip(live, str(why))
+        except Exception as error:  # another's code: the others go on
+            reason = f"the attack failed: {type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            self._finish(live, reason) if live.turns else self._skip(live, reason)
         else:
             if live.ask.to == "helper":
                 self.for_helper.append(live)

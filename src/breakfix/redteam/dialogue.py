@@ -15,9 +15,9 @@ from breakfix.campaign import Lead
 from breakfix.core import Answer, Ask, Case, Conversation, Message, Verdict
 from breakfix.redteam.base import Access, refused
 from breakfix.redteam.crescendo import topic
+from breakfix.redteam.helper_words import shortened
 
 BACKTRACKS = 2  # refused turns of a script that are taken back, in all
-SHOWN = 400  # characters of each turn that a helper is shown
 SAID = {"full": "the assistant refused", "refusal": "the assistant refused", "partial": "the assistant refused in part",
         "none": "the assistant answered"}  # fmt: skip
 
@@ -80,12 +80,8 @@ def filled(text: str, words: Mapping[str, str]) -> str:
 def shown(case: Case, said: Conversation) -> str:
     """The attack's part of the conversation for a helper, with the middle of long turns left out."""
     talk = said[len(case.prompt) - 1 :]
-    lines = [f"{'You' if m.role == 'user' else 'Assistant'}: {_short(m.content)}" for m in talk]
+    lines = [f"{'You' if m.role == 'user' else 'Assistant'}: {shortened(m.content)}" for m in talk]
     return "\n".join(lines) or "(nothing yet)"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} [...] {text[-SHOWN // 2 :]}"
 
 
 def judged(verdict: Verdict | None) -> str:

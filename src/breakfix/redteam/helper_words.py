@@ -24,6 +24,7 @@ WONT = re.compile(  # what a helper says of its task; the judge knows what assis
 OPENING = 120  # characters in which it is the helper who declines; later on it may be part of what it proposes
 MARKUP = re.compile(r"<\|[^|>\n]{1,40}\|>|</?s>|\[/?INST\]|<(?:start|end)_of_turn>")
 RUN = re.compile(r"(\S)\1{19}")
+SHOWN = 400  # characters of each turn that a helper is shown
 PAIRS = ('""', "''", "“”", "‘’", "``", "**", "«»")
 
 
@@ -43,6 +44,11 @@ def sound(text: str | None, longest: int = 600) -> str | None:
     if WONT.search(said, 0, OPENING) or classify(said, identify=False)[0] in ("full", "partial", "degenerate"):
         return None
     return said
+
+
+def shortened(text: str) -> str:
+    """A turn as a helper is shown it: the middle of a long one is left out."""
+    return text if len(text) <= SHOWN else f"{text[: SHOWN // 2]} [...] {text[-SHOWN // 2 :]}"
 
 
 def _bare(said: str) -> str:
