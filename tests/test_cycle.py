@@ -29,6 +29,7 @@ from breakfix.core import Conversation, Model, Reply, Sampling, Split, Status
 from breakfix.curate import evidence
 from breakfix.cycle import STAGES, Cycle, weights
 from breakfix.errors import LedgerError
+from breakfix.identify.registry import MOST_NOISE
 from breakfix.ledger import Ledger, StageRow
 from breakfix.models.fake import REFUSALS, Fake
 from breakfix.report import build, page, render, schema
@@ -259,7 +260,8 @@ def test_what_training_mended_is_fixed_and_what_it_did_not_stays_open(done: Ledg
     assert before and all(v.status is Status.OPEN for v in before)
     assert {v.id for v in before} <= {v.id for v in after}
     fixed = {v.id for v in after if v.status is Status.FIXED}
-    assert fixed and all(v.rate.value < 0.1 for v in after if v.id in fixed)
+    limit = MOST_NOISE + 0.1 * (1 - MOST_NOISE)  # a tenth above what fails anywhere
+    assert fixed and all(v.rate.value < limit for v in after if v.id in fixed)
     near = {v.id: v.neighbourhood.low for v in after if v.neighbourhood is not None}  # reworded, it is not recognised
     assert all(v.rate.value >= 0.1 or near.get(v.id, 0) > 0.1 for v in after if v.id not in fixed)
     figures = [{**(done.finished(r, "evaluate") or {})["metrics"], **(done.finished(r, "redteam") or {})["metrics"]}
