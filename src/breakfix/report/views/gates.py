@@ -45,7 +45,7 @@ def gates(document: Json) -> list[Json]:
     by = [{(r["name"], r["limit"]): r for r in reasons} for reasons in found]
     keys = dict.fromkeys((r["name"], r["limit"]) for reasons in reversed(found) for r in reasons)
     names = {v["id"]: v["name"] for v in document["vulnerabilities"]}
-    rows = [
+    rows: list[Json] = [
         {
             "name": name,
             "about": names.get(gate.vulnerability(name)) or ABOUT[gate.kind(name)],
