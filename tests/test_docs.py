@@ -34,7 +34,8 @@ PLACEHOLDERS = {
     "WHAT": "report",
 }
 MADE_BY_A_RUN = {"breakfix.yaml", "ledger.db", "report.json", "report.html", "my-run.yaml", "first.html", "job.json",
-                 "RUN/round-N/prescription.yaml", "prescription.1.yaml", "prescription.new.yaml", "mine.yaml"}  # fmt: skip
+                 "RUN/round-N/prescription.yaml", "prescription.1.yaml", "prescription.new.yaml",
+                 "mine.yaml"}  # fmt: skip
 ARXIV = re.compile(r"\b(\d{4}\.\d{5})\b")
 NOT_IN_CODE = {"2404.14219"}
 # of judges: no method of anybody's paper

@@ -137,7 +137,8 @@ def test_its_judge_and_goals_are_its_own_and_dev_goals_are_walls(tmp_path: Path)
     with Ledger.open(tmp_path / "run", create=True) as ledger:
         cycle = Cycle(config, tmp_path / "run", ledger)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("breakfix.cycle.means.of_run", lambda settings, opener: SimpleNamespace(name=settings.refusal))
+            named = lambda settings, opener: SimpleNamespace(name=settings.refusal)  # noqa: E731
+            patch.setattr("breakfix.cycle.means.of_run", named)
             assert (cycle.judge.name, cycle.attack_judge.name) == ("refusal-rules", "refusal-classifier")
             inputs, _ = cycle._redteam(0)
         assert (inputs["judge"], inputs["redteam"]["seed"], inputs["seed"]) == ("refusal-classifier", 7, 0)
