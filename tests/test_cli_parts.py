@@ -248,3 +248,13 @@ def test_the_latest_run_is_the_one_that_was_last_written_to(tmp_path: Path, monk
         file.touch()
         os.utime(file, (at, at))
         assert find(None) == file.parent, name
+
+
+def test_a_table_loses_no_column_where_the_terminal_is_narrow(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    output.table(["kind", "what"], [["rye " * 10, "loaf"], ["wheat", "the loaf is baked and then it is cut"]])
+    shown = capsys.readouterr().out
+    assert "rye " * 10 in shown and "wheat" in shown
+    assert "".join(shown.split()).count("loaf") == 2 and max(map(len, shown.splitlines())) <= 65

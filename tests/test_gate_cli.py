@@ -124,8 +124,9 @@ def odd(tmp_path: Path) -> dict[str, Any]:
 
 
 def test_a_vulnerability_that_stands_against_it_is_told_by_name(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     weak = Vulnerability(
         "V1", "harmful_compliance", "Gives away the bread", "privacy", "direct", "en", 6.0, rate(9, 10), ("a",), {}
     )

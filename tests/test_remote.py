@@ -505,10 +505,10 @@ def test_a_server_that_takes_three_at_once_is_asked_no_more_for_long() -> None:
 
     with Endpoint(answer, faults=faults) as server:
         model = remote(server.url, concurrency=16, retries=20)
-        replies = asked(model, 60)
+        replies = asked(model, 120)  # enough to settle, also on a busy machine
     assert errors(replies) == []
     assert model.gate.limit < 8
-    assert refusals < 60
+    assert refusals < 120
 
 
 @pytest.mark.parametrize("fault", [served.BROKEN, served.busy(), served.HUNG_UP, served.BROKEN_OFF])

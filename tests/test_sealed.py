@@ -41,7 +41,7 @@ from breakfix.core import (
 )
 from breakfix.curate import run
 from breakfix.curate.steps.text import runs, words
-from breakfix.cycle import Cycle
+from breakfix.cycle import stages
 from breakfix.judges.refusal import RefusalJudge
 from breakfix.ledger import Ledger
 from breakfix.models.fake import Fake, Refuser
@@ -250,7 +250,7 @@ def test_curation_reads_of_the_red_teams_settings_which_families_are_seen_and_no
 
 
 def test_only_seen_attacks_are_handed_to_curation() -> None:
-    tree = ast.parse(Path(sys.modules[Cycle.__module__].__file__ or "").read_text(encoding="utf-8"))
+    tree = ast.parse(Path(stages.__file__).read_text(encoding="utf-8"))
     [make] = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == "_curate"]
     assigned = [ast.unparse(node) for node in ast.walk(make) if isinstance(node, ast.Assign)]
     assert "seen, _ = chosen(config.redteam.seen, config.redteam.held_out)" in assigned

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 WIDE = 160  # columns, where there is no terminal to ask
+LAST = 20  # columns that a table's last one has at least
 
 
 def console() -> Console:
@@ -27,21 +28,23 @@ def console() -> Console:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] = ()) -> None:
-    """Print rows of cells. The last column wraps, at line ends in it too; the others are never cut, so keep them short.
-    `styles`: one per row."""
+    """Print rows of cells. The last column wraps, at line ends in it too; the others are never cut, so keep them short:
+    where they don't fit, lines are longer than the terminal. `styles`: one per row."""
     from rich.table import Table
     from rich.text import Text
 
     shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    last = len(header) - 1
+    last, needed = len(header) - 1, 0
     for place, name in enumerate(header):
-        widest = max((len(line(row[place])) for row in rows), default=0)
-        width = None if place == last else max(len(name), widest)
-        shown.add_column(name, no_wrap=place < last, min_width=width, overflow="fold")
+        widest = max(len(name), *(len(line(row[place])) for row in rows)) if rows else len(name)
+        needed += (widest if place < last else min(widest, LAST)) + 2
+        shown.add_column(name, no_wrap=place < last, min_width=None if place == last else widest, overflow="fold")
     for place, row in enumerate(rows):
         cells = ("\n".join(map(line, cell.split("\n"))) for cell in row)
         shown.add_row(*map(Text, cells), style=styles[place] if styles else "")
-    console().print(shown)
+    to = console()
+    to.width = max(to.width, needed)
+    to.print(shown)
 
 
 def as_json(value: Any) -> None:
