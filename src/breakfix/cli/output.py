@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 WIDE = 160  # columns, where there is no terminal to ask
-LAST = 20  # columns that a table's last one has at least
+LAST = 10  # columns that a table's last one has at least
 
 
 def console() -> Console:
@@ -37,7 +37,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence
     last, needed = len(header) - 1, 0
     for place, name in enumerate(header):
         widest = max(len(name), *(len(line(row[place])) for row in rows)) if rows else len(name)
-        needed += (widest if place < last else min(widest, LAST)) + 2
+        needed += widest + 2 if place < last else min(widest, LAST)
         shown.add_column(name, no_wrap=place < last, min_width=None if place == last else widest, overflow="fold")
     for place, row in enumerate(rows):
         cells = ("\n".join(map(line, cell.split("\n"))) for cell in row)
