@@ -17,7 +17,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a person changed of a prescription besides numbers of rows (prescription.py); ids are vulnerabilities'.
+    """What a person changed of a prescription besides numbers of rows (prescription/); ids are vulnerabilities'.
 
     `languages`: id → those that its rows are in, in place of its own. `wrappers`: id → kinds of frames (`Frame.kind`)
     that rows of its hazard and languages are put into, and no others. `replay` in place of the config's. `again`: id →

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from breakfix.core import Expect, Judge, Model
 from breakfix.errors import AssetError, ConfigError, UserError
 from breakfix.judges.ask import MEASURES
+from breakfix.plugins import installed
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -125,22 +126,11 @@ JUDGES: Mapping[str, Entry] = {
 def catalogue(points: Iterable[EntryPoint] | None = None) -> dict[str, Entry]:
     """JUDGES, the rubrics of this package, and the judges of installed packages. Raises ConfigError where one of
     those can't be loaded, is no judge or takes a name that is in use."""
-    from importlib.metadata import entry_points
-
     from breakfix.judges.rubrics import rubrics
 
     found = dict(JUDGES)
     found |= {f"{RUBRIC}{name}": _rubric(f"{RUBRIC}{name}", rubric) for name, rubric in rubrics().items()}
-    for point in entry_points(group=GROUP) if points is None else points:
-        try:
-            loaded: Any = point.load()
-            judge: Any = loaded() if isinstance(loaded, type) else loaded
-        except Exception as error:  # another's code: whatever it raises at import
-            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise ConfigError(
-                f"{point.value}: a judge of an installed package can't be loaded ({why}); "
-                f"mend or uninstall {point.dist.name if point.dist is not None else 'that package'}"
-            ) from error
+    for point, judge in installed(GROUP, "a judge", points):
         if not isinstance(judge, Judge):
             raise ConfigError(f"{point.value}: not a judge; it needs name and judge(rows)")
         if point.name in found:

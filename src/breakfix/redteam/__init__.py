@@ -9,10 +9,11 @@ request (adapters): `chosen()` has those as well.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from breakfix.core import Attack, canonical
 from breakfix.errors import ConfigError
+from breakfix.plugins import installed
 from breakfix.redteam import adapters, asset_templates
 from breakfix.redteam.best_of_n import AskedAgain, BestOfN
 from breakfix.redteam.bijection import Bijection
@@ -134,19 +135,8 @@ def catalogue(points: Iterable[EntryPoint] | None = None) -> dict[str, Attack]:
 
     Raises ConfigError where one can't be loaded, is no attack, or takes a name that is in use.
     """
-    from importlib.metadata import entry_points
-
     found = dict(ATTACKS)
-    for point in entry_points(group=GROUP) if points is None else points:
-        try:
-            loaded: Any = point.load()
-            attack: Any = loaded() if isinstance(loaded, type) else loaded
-        except Exception as error:  # another's code: whatever it raises at import
-            why = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise ConfigError(
-                f"{point.value}: an attack of an installed package can't be loaded ({why}); "
-                f"mend or uninstall {point.dist.name if point.dist is not None else 'that package'}"
-            ) from error
+    for point, attack in installed(GROUP, "an attack", points):
         if not isinstance(attack, Attack):
             raise ConfigError(f"{point.value}: not an attack; it needs name, family, persona and __call__(case, rng)")
         if attack.name in found:
