@@ -31,7 +31,7 @@ from breakfix.core import (
     ask,
 )
 from breakfix.curate import advbench, evidence, mix, run
-from breakfix.curate.base import Prompt, through
+from breakfix.curate.base import NO_PLAN, Plan, Prompt, through
 from breakfix.curate.mirror import mirrored
 from breakfix.curate.sources import Gathered, check_files, gather
 from breakfix.curate.steps.exact import Exact
@@ -115,9 +115,9 @@ def jsonl(tmp_path: Path) -> Path:
 
 
 def curated(
-    config: Config, ledger: Ledger, model: Fake, *, round: int = 1, walls: Sequence[Case] = ()
+    config: Config, ledger: Ledger, model: Fake, *, round: int = 1, walls: Sequence[Case] = (), plan: Plan = NO_PLAN
 ) -> dict[str, Any]:
-    return run(config, ledger, model, RefusalJudge(), round=round, walls=walls, progress=silent)
+    return run(config, ledger, model, RefusalJudge(), round=round, walls=walls, plan=plan, progress=silent)
 
 
 def test_rows_are_wrapped_alike_and_some_are_unreadable(ledger: Ledger, jsonl: Path) -> None:
@@ -328,6 +328,18 @@ def test_replay_may_be_off(ledger: Ledger, jsonl: Path) -> None:
     curated(off, ledger, Refuser("glaciers", ANSWER))
     record = curated(off, ledger, Refuser("glaciers", ANSWER), round=2)
     assert record["replayed"] == 0 and record["rows"]["sft"] > 0
+
+
+def test_rows_made_for_a_fixed_weakness_come_again_where_a_person_says_so(ledger: Ledger, jsonl: Path) -> None:
+    off = config(source(jsonl), harmful=10, pairs=20, replay=0.0)
+    curated(off, ledger, Refuser("glaciers", ANSWER))
+    made = [
+        replace(e, parents=(*e.parents, "V1")) for e in ledger.examples(round=1, dataset="sft") if e.kind == "harmful"
+    ]
+    ledger.add_examples(made, round=1, dataset="sft")
+    record = curated(off, ledger, Refuser("glaciers", ANSWER), round=2, plan=Plan(again={"V1": 3}))
+    again = [e for e in ledger.examples(round=2, dataset="sft") if "V1" in e.parents]
+    assert record["replayed"] == len(again) == 3 and {e.id for e in again} < {e.id for e in made}
 
 
 def test_settings_that_came_later_leave_what_was_made_before_them() -> None:
