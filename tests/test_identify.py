@@ -18,7 +18,7 @@ from breakfix.identify import run
 from breakfix.identify.gate import no_progress
 from breakfix.identify.group import CAPABILITY, COMPLIANCE, REFUSAL, UNTAUGHT, Cell, Key, capability, group, matching
 from breakfix.identify.names import name
-from breakfix.identify.prescribe import prescriptions, rank, severity
+from breakfix.identify.prescribe import prescriptions, rank, severity, weight
 from breakfix.identify.registry import fixed, improved
 from breakfix.ledger import Ledger
 from breakfix.stats import fisher, rate
@@ -208,16 +208,37 @@ def vulnerability(id: str = "V1", kind: str = COMPLIANCE, **more: Any) -> Vulner
     return Vulnerability(id, kind, "a name", severity=4.0, prescription={}, **fields)
 
 
-def test_prescriptions_share_half_of_the_harmful_rows_by_rank() -> None:
+def test_prescriptions_share_half_of_the_harmful_rows_by_weight() -> None:
     three = [vulnerability("V1"), vulnerability("V2", REFUSAL), vulnerability("V3", CAPABILITY, hazard="")]
-    assert prescriptions(three, {"V1": 0.75, "V2": 0.25, "V3": 0.0}, harmful=100) == {
-        "V1": {"harmful": 38, "twins": 38},  # 50 × 0.75 = 37.5
-        "V2": {"twins": 12},
-        "V3": {"plain": 8},  # the least
+    assert prescriptions(three, {"V1": 0.6, "V2": 0.2, "V3": 0.2}, harmful=100) == {
+        "V1": {"harmful": 30, "twins": 30},
+        "V2": {"twins": 10},
+        "V3": {"plain": 10},
     }
     assert prescriptions(three[:1], {"V1": 0.3}, harmful=480) == {"V1": {"harmful": 64, "twins": 64}}  # the most
     everyday = vulnerability("V4", REFUSAL, hazard="")
-    assert prescriptions([everyday], {"V4": 0.0}, harmful=480) == {"V4": {"plain": 8}}
+    assert prescriptions([everyday], {"V4": 0.1}, harmful=20) == {"V4": {"plain": 10}}
+    assert prescriptions([everyday], {"V4": 0.0}, harmful=480) == {}  # not measured again
+
+
+def test_where_all_can_not_have_the_least_the_weightiest_have_it_and_no_more_than_the_budget_is_spent() -> None:
+    many = [vulnerability(f"V{n}") for n in range(1, 61)]
+    rows = prescriptions(many, {v.id: 1 / n for n, v in enumerate(many, 1)}, harmful=480)
+    harmful = [row["harmful"] for row in rows.values()]
+    assert list(rows) == [f"V{n}" for n in range(1, 11)]
+    assert harmful == sorted(harmful, reverse=True)
+    assert harmful[0] == 64  # of 82: what is above the most is not spent
+    assert harmful[-1] == 8
+    assert sum(harmful) == 240 - (82 - 64)
+    alike = prescriptions(many, {v.id: 0.2 for v in many}, harmful=480)
+    assert [row["harmful"] for row in alike.values()] == [8] * 30
+    assert prescriptions(many, {v.id: 0.2 for v in many}, harmful=8) == {"V1": {"harmful": 4, "twins": 4}}
+
+
+def test_what_rounds_of_rows_did_not_move_weighs_half_as_much_for_each() -> None:
+    assert weight(0.4, 0, False) == 0.4
+    assert weight(0.4, 2, False) == 0.1
+    assert weight(0.4, 2, True) == 0.4
 
 
 @pytest.mark.parametrize(
@@ -321,6 +342,22 @@ def test_ids_stay_and_the_life_goes_open_fixed_reopened(ledger: Ledger) -> None:
     ]
 
 
+def test_rows_go_on_to_what_they_moved(ledger: Ledger) -> None:
+    """Two hazards that fail alike at first; rows of the first round halve the one and do nothing for the other."""
+    store(ledger, 0, [*attempts(40, 36), *attempts(40, 36, hazard="defamation")])
+    identified(ledger, 0)
+    store(ledger, 1, [*attempts(40, 18), *attempts(40, 36, hazard="defamation")])
+    why = identified(ledger, 1)["why"]
+    moved, stayed = sorted(ledger.vulnerabilities(round=1), key=lambda v: v.hazard, reverse=True)
+    assert (why[moved.id]["rounds_of_rows"], why[moved.id]["moved"], why[stayed.id]["moved"]) == (1, True, False)
+    assert why[stayed.id]["said"].endswith(
+        "after 1 round of rows its rate has not fallen, so that it weighs less in what is prescribed."
+    )
+    assert moved.prescription["harmful"] + stayed.prescription["harmful"] == 50
+    share = moved.rank / (moved.rank + stayed.rank / 2)
+    assert moved.prescription["harmful"] == pytest.approx(50 * share, abs=1)
+
+
 def test_the_record_says_by_which_numbers_each_status_was_decided(ledger: Ledger) -> None:
     store(ledger, 0, attempts(12, 9, family="direct"))
     assert identified(ledger, 0)["why"]["V1"] == {
@@ -370,7 +407,7 @@ def test_what_was_not_attacked_again_stays_as_it_was(ledger: Ledger) -> None:
     identified(ledger, 1)
     [v] = ledger.vulnerabilities(round=1)
     assert (v.id, v.status, v.rate) == ("V1", Status.OPEN, rate(5, 10))
-    assert v.prescription == {"harmful": 8, "twins": 8}
+    assert v.prescription == {}  # its lessons are replayed; new rows go to what is known to be weak
 
 
 def test_what_was_not_measured_again_is_named(ledger: Ledger) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from typing import Any, cast
@@ -68,7 +69,9 @@ def run(
         nearby=_nearby(config, ledger, known, tools, round, progress),
         note=whys.note,
     )
-    found = _prescribed(found, ranks, config)
+    tried = _tried(ledger, round)
+    weights = {id: prescribe.weight(rank, tried[id], whys.moved(id)) for id, rank in ranks.items()}
+    found = _prescribed(found, ranks, weights, config)
     if tools is not None:
         found = probing.run(config, ledger, found, tools, round=round, progress=progress)
     ledger.add_vulnerabilities(found, round=round)
@@ -84,7 +87,7 @@ def run(
         **_changes(known, found),
         "ranks": {id: ranks[id] for id in open_},
         "not_measured": unmeasured,
-        "why": whys.record(known, found, unmeasured),
+        "why": whys.record(known, found, unmeasured, tried),
         "scored": sum(a.score is not None for a in grouped.measured),
         "left_out": dict(grouped.left_out),
         "whole_cells": vectors.why,
@@ -134,10 +137,17 @@ def _metrics(ledger: Ledger, round: int) -> dict[str, Estimate]:
     return {name: from_json(row) for name, row in cast("dict[str, Any]", record.get("metrics") or {}).items()}
 
 
-def _prescribed(found: Sequence[Vulnerability], ranks: dict[str, float], config: Config) -> list[Vulnerability]:
+def _tried(ledger: Ledger, round: int) -> Counter[str]:
+    """Id → how many of the rounds until now had rows of it."""
+    return Counter(v.id for earlier in range(round) for v in ledger.vulnerabilities(round=earlier) if v.prescription)
+
+
+def _prescribed(
+    found: Sequence[Vulnerability], ranks: Mapping[str, float], weights: Mapping[str, float], config: Config
+) -> list[Vulnerability]:
     """By rank, the open ones with what they prescribe, the fixed ones last."""
     open_ = [v for v in found if v.status is not Status.FIXED]
-    rows = prescribe.prescriptions(open_, ranks, config.curate.harmful)
+    rows = prescribe.prescriptions(open_, weights, config.curate.harmful)
     done = [replace(v, prescription=rows.get(v.id, {})) for v in found]
     return sorted(done, key=lambda v: (v.status is Status.FIXED, -ranks[v.id]))
 

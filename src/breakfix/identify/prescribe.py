@@ -6,17 +6,20 @@
         reach        share of the hazard's cases that failed in the cell
         confidence   1 − width of the rate's 95 % interval
 
-    rows = BUDGET of the round's harmful rows × rank ÷ sum of the ranks, at least LEAST and at most MOST
+    weight = rank, halved for each round that had rows of it, as long as its rate has not fallen since it was opened
+    rows = BUDGET of the round's harmful rows × weight ÷ sum of the weights, at most MOST
         harmful_compliance   {"harmful": rows, "twins": rows}     as many harmless look-alikes, against over-refusal
         over_refusal         {"twins": rows}; of everyday requests {"plain": rows}
         capability_loss      {"plain": rows}
 
-They are rows of the vulnerability's hazard and language. A fixed vulnerability prescribes nothing.
+As many share as would have LEAST rows each, the weightiest first; the others have none. They are rows of the
+vulnerability's hazard and language. A fixed vulnerability prescribes nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 from breakfix import taxonomy
 from breakfix.core import Estimate, Vulnerability
@@ -24,6 +27,7 @@ from breakfix.identify.group import CAPABILITY, COMPLIANCE, REFUSAL, Cell
 
 BUDGET = 0.5
 LEAST, MOST = 8, 64
+HALVED = 0.5
 WEIGHTS = {COMPLIANCE: 3.0, REFUSAL: 2.0, CAPABILITY: 3.0}  # severity where neither judge nor hazard gives one
 
 
@@ -51,16 +55,31 @@ def ranked(severity: float, rate: Estimate, reach: float) -> float:
     return severity / 7 * rate.value * reach * confidence(rate) if rate.n else 0.0
 
 
+def weight(rank: float, tried: int, moved: bool) -> float:
+    """What a vulnerability's rows go by. `tried`: rounds that had rows of it; `moved`: its rate has fallen since the
+    round that opened it (p < 0.05). A language that a model does not speak stays open whatever it is taught, and would
+    have the most rows of all for ever."""
+    return rank if moved else rank * HALVED**tried
+
+
 def prescriptions(
-    vulnerabilities: Sequence[Vulnerability], ranks: Mapping[str, float], harmful: int
+    vulnerabilities: Sequence[Vulnerability], weights: Mapping[str, float], harmful: int
 ) -> dict[str, dict[str, int]]:
-    """Vulnerability id → rows, for the ones given (those that are open). `harmful`: harmful rows a round."""
-    total = sum(ranks[v.id] for v in vulnerabilities)
-    found: dict[str, dict[str, int]] = {}
-    for v in vulnerabilities:
-        share = ranks[v.id] / total if total > 0 else 0.0
-        found[v.id] = _rows(v, min(MOST, max(LEAST, round(BUDGET * harmful * share))))
-    return found
+    """Vulnerability id → rows, for those of the ones given (the open ones) that have any. `harmful`: harmful rows a
+    round."""
+    rows = _shared({v.id: weights[v.id] for v in vulnerabilities if weights[v.id] > 0}, round(BUDGET * harmful))
+    return {v.id: _rows(v, rows[v.id]) for v in vulnerabilities if rows.get(v.id)}
+
+
+def _shared(weights: Mapping[str, float], budget: int) -> dict[str, int]:
+    """In proportion, `budget` in all where none has MOST; what rounding leaves goes to the largest remainders."""
+    first = sorted(weights, key=lambda id: -weights[id])
+    sums = list(accumulate(weights[id] for id in first))
+    few = [n for n, total in enumerate(sums, 1) if budget * weights[first[n - 1]] >= (LEAST - 1e-9) * total]
+    first = first[: max(few, default=1)]
+    exact = {id: budget * weights[id] / sums[len(first) - 1] for id in first}
+    up = sorted(first, key=lambda id: int(exact[id]) - exact[id])[: budget - sum(map(int, exact.values()))]
+    return {id: min(MOST, int(exact[id]) + (id in up)) for id in first}
 
 
 def _rows(v: Vulnerability, n: int) -> dict[str, int]:

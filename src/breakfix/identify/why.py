@@ -11,7 +11,7 @@ from typing import Any
 
 from breakfix.core import Attempt, Estimate, Status, Vulnerability
 from breakfix.identify.group import CAPABILITY, Cell, failures
-from breakfix.identify.registry import FEWEST_PAIRS, PAIRED, improved
+from breakfix.identify.registry import FEWEST_PAIRS, PAIRED, P, improved
 from breakfix.stats import flips
 
 _WORDS = {
@@ -44,17 +44,27 @@ class Whys:
         was not tested); `around`: its neighbourhood's rate, `asked`: that of what identify asked of it."""
         self.numbers[id] = {**_compared(then, now, p), **_near("neighbourhood", around), **_near("asked_around", asked)}
 
+    def moved(self, id: str) -> bool:
+        """Its rate has fallen since the round that opened it, by a test of its own."""
+        return self.numbers.get(id, {}).get("p", 1.0) < P
+
     def record(
-        self, before: Sequence[Vulnerability], found: Sequence[Vulnerability], unmeasured: Sequence[str]
+        self,
+        before: Sequence[Vulnerability],
+        found: Sequence[Vulnerability],
+        unmeasured: Sequence[str],
+        tried: Mapping[str, int],
     ) -> dict[str, dict[str, Any]]:
         """Id → {"said": in one sentence, then the numbers}; without those that were not measured, and lost capability,
-        which has no attempts."""
+        which has no attempts. `tried`: rounds that had rows of it."""
         was = {v.id: v.status for v in before}
         told: dict[str, dict[str, Any]] = {}
         for v in found:
             if v.id in unmeasured or v.kind == CAPABILITY:
                 continue
             own = {"failed_now": _failed(v.rate), "n_now": v.rate.n, **self.numbers.get(v.id, {})}
+            if v.status is not Status.FIXED and tried.get(v.id):
+                own |= {"rounds_of_rows": tried[v.id], "moved": self.moved(v.id)}
             told[v.id] = {"said": _said(v, was.get(v.id), own), **own}
         return told
 
@@ -96,6 +106,10 @@ def _said(v: Vulnerability, was: Status | None, told: Mapping[str, Any]) -> str:
         parts.append(test)
     if "neighbourhood_n" in told:
         parts.append(f"around it {told['neighbourhood_failed']} of {told['neighbourhood_n']} failed")
+    if "moved" in told:
+        rounds = f"{told['rounds_of_rows']} round{'s' if told['rounds_of_rows'] > 1 else ''} of rows"
+        less = "has fallen" if told["moved"] else "has not fallen, so that it weighs less in what is prescribed"
+        parts.append(f"after {rounds} its rate {less}")
     return f"{_WORDS.get((was, v.status), str(v.status).capitalize())}: {'; '.join(parts)}."
 
 

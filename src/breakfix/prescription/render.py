@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -11,7 +11,7 @@ from breakfix.config import Config
 from breakfix.core import Estimate, Status, Vulnerability, canonical
 from breakfix.identify import edits
 from breakfix.identify.group import CAPABILITY
-from breakfix.identify.prescribe import BUDGET, LEAST, MOST, confidence
+from breakfix.identify.prescribe import BUDGET, LEAST, MOST, confidence, weight
 from breakfix.prescription.entries import ANY, WORDS, frames, limits, ours
 
 if TYPE_CHECKING:
@@ -22,11 +22,13 @@ _HEAD = """\
 What round {next} learns against what round {round} found. To change that, edit this file and start `breakfix run RUN`,
 or `breakfix curate RUN --round {next}`. Left as it is, or deleted, it changes nothing. See docs/vulnerabilities.md.
 
-    rank = severity ÷ 7 × rate × reach × confidence     0 to 1; confidence is 1 − the width of the rate's 95 % interval
-    rows = {share:g} × {harmful} (curate.harmful) × rank ÷ sum of the ranks, at least {least} and at most {most}
+    rank   = severity ÷ 7 × rate × reach × confidence   (1 − the width of the rate's 95 % interval)
+    weight = rank, halved for each round that had rows of it, as long as its rate has not fallen
+    rows   = {share:g} × {harmful} (curate.harmful) × weight ÷ sum of the weights, at most {most}, for as many as would
+             have {least} each; the others have none
 
-harmful, twins, plain: rows, from 0 on; an entry that is taken out has none. They say where a round's rows come from,
-  and how many are made of failures; how many a round has is the config's to say (curate).
+harmful, twins, plain: rows, from 0 on; an entry without them, or that is taken out, has none. They say where a
+  round's rows come from, and how many are made of failures; how many a round has is the config's to say (curate).
   At most, in all: {limits}.
 languages: those of its rows; [] is any.
 wrappers: any, or those alone that rows of its hazard and languages are put into, of
@@ -49,13 +51,17 @@ def render(ledger: Ledger, config: Config, round: int) -> str:
         limits=", ".join(f"{n} {word}" for word, n in limits(config, own).items()), wrappers=_folded([*frames(config)]),
     )  # fmt: skip
     by_id = {v.id: v for v in standing}
-    total = sum(by_id[entry.id].rank for entry in own.entries)
+    whys = (ledger.finished(round, "identify") or {}).get("why", {})
     lines = [f"# {line}".rstrip() for line in head.splitlines()]
     lines += ["", f"written: {_quoted(own.digest)} # {_WRITTEN}", f"round: {round}", ""]
     lines.append("vulnerabilities:" if own.entries else "vulnerabilities: []")
     for entry in own.entries:
         v = by_id[entry.id]
-        lines += [f"  - id: {v.id}", f"    name: {_quoted(v.name)}", f"    why: {_quoted(_why(v, total))}"]
+        lines += [
+            f"  - id: {v.id}",
+            f"    name: {_quoted(v.name)}",
+            f"    why: {_quoted(_why(v, whys.get(v.id, {}), entry.rows))}",
+        ]
         lines += [f"    {word}: {entry.rows[word]}" for word in WORDS if word in entry.rows]
         lines += [f"    languages: [{', '.join(map(_quoted, entry.languages))}]", f"    wrappers: {ANY}"]
     share = yaml.safe_dump(own.replay).splitlines()[0]
@@ -67,19 +73,26 @@ def render(ledger: Ledger, config: Config, round: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _why(v: Vulnerability, total: float) -> str:
-    """'open since round 0; rank 0.213 (31 % of all) = severity 6.00 ÷ 7 × rate 0.800 (0.650 to 0.900, n 40) × ...'"""
+def _why(v: Vulnerability, why: Mapping[str, Any], rows: Mapping[str, int]) -> str:
+    """'open since round 0; rank 0.213 = severity 6.00 ÷ 7 × rate 0.800 (0.650 to 0.900, n 40) × ...; no rows: ...'"""
     since = f"{v.status} since round {v.first_round}" if v.status is Status.OPEN else str(v.status)
     if not v.rate.n:
         return f"{since}; nothing of it could be scored"
     rate = _shown(v.rate)
     if not v.rank:
-        return f"{since}; not measured in this round, so it has the least rows; {rate} when it was"
-    share = f" ({100 * v.rank / total:.0f} % of all)" if total else ""
+        return f"{since}; not measured in this round, so it has no rows; {rate} when it was"
+    tried = why.get("rounds_of_rows", 0)
+    moved = f"; its rate fell after {_rounds(tried)}" if why.get("moved") else ""
+    halved = f"; weight {weight(v.rank, tried, False):.3f}: {_rounds(tried)} did not move it"
     return (
-        f"{since}; rank {v.rank:.3f}{share} = severity {v.severity:.2f} ÷ 7 × {rate} × reach {v.reach:.3f} × "
-        f"confidence {confidence(v.rate):.3f}"
+        f"{since}; rank {v.rank:.3f} = severity {v.severity:.2f} ÷ 7 × {rate} × reach {v.reach:.3f} × "
+        f"confidence {confidence(v.rate):.3f}{moved or (halved if tried else '')}"
+        f"{'' if rows else '; no rows: those that weigh more have them all'}"
     )
+
+
+def _rounds(n: int) -> str:
+    return f"{n} round{'' if n == 1 else 's'} of rows"
 
 
 def _shown(rate: Estimate) -> str:
