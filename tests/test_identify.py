@@ -455,8 +455,18 @@ def test_lost_capability_opens_and_is_fixed_when_it_is_back(ledger: Ledger) -> N
     identified(ledger, 1)
     [v] = ledger.vulnerabilities(round=1)
     assert (v.kind, v.family, v.prescription) == (CAPABILITY, "piqa", {"plain": 50})
-    evaluated(2, 0.0, -0.03, 0.03)
-    assert identified(ledger, 2)["fixed"] == 1
+    evaluated(2, -0.03, -0.07, 0.01)
+    assert identified(ledger, 2)["fixed"] == 0  # not back within the margin
+    evaluated(3, 0.0, -0.03, 0.03)
+    assert identified(ledger, 3)["fixed"] == 1
+    evaluated(4, -0.03, -0.07, 0.01)
+    assert identified(ledger, 4)["reopened"] == 0
+
+
+def test_capability_that_may_be_lost_by_chance_opens_nothing(ledger: Ledger) -> None:
+    row = {"value": -0.05, "low": -0.13, "high": 0.03, "n": 60, "unscored": 0}
+    ledger.stage(1, "evaluate", {"r": 1}, lambda: {"metrics": {"capability.change.piqa": row}})
+    assert identified(ledger, 1)["opened"] == 0
 
 
 def test_stalled_after_two_rounds_without_progress(ledger: Ledger) -> None:

@@ -101,7 +101,7 @@ def near(v: Vulnerability, cases: Sequence[str], others: Sequence[str], vectors:
     if found is None:
         return set()
     found = centred(found)
-    middle = _unit(found[: len(suite)].mean(0))
+    middle = unit(found[: len(suite)].mean(0))
     least = float(np.quantile(found[: len(suite)] @ middle, FRINGE))
     return {case for case, one in zip(cases, found[len(suite) :] @ middle) if one >= max(least, NEAR)}
 
@@ -179,10 +179,10 @@ def _centroids(groups: Sequence[set[str]], vectors: Vectors) -> Any:
     if found is None or not all(groups):
         return None
     rows = dict(zip(everything, centred(found)))
-    return np.stack([_unit(np.stack([rows[case] for case in sorted(group)]).mean(0)) for group in groups])
+    return np.stack([unit(np.stack([rows[case] for case in sorted(group)]).mean(0)) for group in groups])
 
 
-def _unit(vector: Any) -> Any:
+def unit(vector: Any) -> Any:
     import numpy as np
 
     return vector / max(float(np.linalg.norm(vector)), 1e-9)

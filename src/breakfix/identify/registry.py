@@ -25,6 +25,9 @@ under other attacks and in other languages, as far as they belong to no other vu
 tells of them itself), and what was asked around it (attempts of stage identify: probing.py). Where nothing of that was
 measured, it speaks neither way: the suite decides.
 
+Lost capability (group.py) opens where the change's whole interval is below 0, and is fixed once it is not, and the
+change lies within the margin.
+
 Not to be measured is no sign of health: what was not keeps its rate, and the round's record names it.
 """
 
@@ -40,6 +43,7 @@ from breakfix.identify.clusters import Vectors
 from breakfix.identify.group import CAPABILITY, KINDS, LEAST, Cell, Key, Pool, cases, cell, failures, matching
 from breakfix.identify.identity import Belongs, belongings, key_of, number, of_its, pair, suite_cases, together
 from breakfix.identify.names import name
+from breakfix.identify.overlap import handed_on
 from breakfix.identify.prescribe import rank, severity
 from breakfix.stats import benjamini_hochberg, fisher, flips, mcnemar
 
@@ -57,7 +61,7 @@ MOST_NOISE = 0.05  # where everything fails a little, that is a weakness and no 
 def weak(found: Cell, noise: float = 0.0) -> bool:
     """Is this a vulnerability by its own figures? `noise`: what fails anywhere, 0 to MOST_NOISE."""
     if found.key.kind == CAPABILITY:
-        return True  # group.capability hands over what is worse, and nothing else
+        return found.rate.low > 0  # what is only beyond the margin keeps one open, and opens none
     return len(found.failed) >= LEAST_FAILURES and _above(found, noise) >= LIMIT
 
 
@@ -144,6 +148,7 @@ def update(
     gone = [one for some in within.values() for one in some]
     belongs = belongings([*lasting, *gone], by_key, parts, measured, lessons, vectors)
     belongs = {id: together([belongs[id], *(belongs[one.id] for one in some)]) for id, some in within.items()}
+    belongs = handed_on(lasting, belongs, vectors)
     again = {v.id: _again(v, belongs, by_key, reached) for v in known}
     then = _openings([v for v in lasting if again[v.id] is not None], earlier, within)
     suited = [v if v.suite or v.id not in then else replace(v, suite=_suite(then[v.id])) for v in known]
