@@ -46,6 +46,7 @@ def test_all_good_passes_with_every_line_shown() -> None:
     assert record["decision"] == "PASS" and failed(record) == []
     first = record["reasons"][0]
     assert first.pop("worst") is not None
+    assert (first.pop("interval"), first.pop("n")) == ([0.05, 0.2], 100)
     assert first == {"name": "harmbench_test_standard.answered", "value": 0.1, "bound": 0.2, "limit": 0.30, "ok": True}
     assert judged(stalled=True)["decision"] == "PASS"
 

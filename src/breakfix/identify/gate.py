@@ -45,7 +45,8 @@ def decide(
     round: int,
     stalled: bool,
 ) -> dict[str, Any]:
-    """{"decision", "reasons": [{name, value, bound, limit, ok}]}; what fails comes first. A nan is null.
+    """{"decision", "reasons": [{name, value, bound, limit, ok}]}; what fails comes first. A nan is null. Of what was
+    measured there are "interval" ([low, high], 95 %) and "n", too.
 
     Shares whose upper bound is compared have "worst", too: what it would be if every unscored item had been bad. It
     decides nothing; that too much is unscored is said by coverage.
@@ -124,7 +125,7 @@ def _upper(found: Mapping[str, Estimate], limit: float, what: str) -> Iterator[R
         yield _reason(f"{what}: not measured", math.nan, math.nan, limit, False)
     for name, e in measured.items():
         told = under(e, limit)
-        yield {**_reason(name, e.value, told.bound, limit, told.passed), "worst": _known(told.worst)}
+        yield {**_reason(name, e.value, told.bound, limit, told.passed, e), "worst": _known(told.worst)}
 
 
 def _capability(limits: config.Gate, metrics: Mapping[str, Estimate], round: int) -> Iterator[Reason]:
@@ -135,7 +136,7 @@ def _capability(limits: config.Gate, metrics: Mapping[str, Estimate], round: int
     elif round == 0:
         yield _reason("capability.change", 0.0, 0.0, margin, True)  # the untouched model is its own yardstick
     else:
-        yield _reason(name, e.value, e.value, margin, e.value >= margin and e.high >= 0)  # no bound: see above
+        yield _reason(name, e.value, e.value, margin, e.value >= margin and e.high >= 0, e)  # no bound: see above
 
 
 def _coverage(limits: config.Gate, metrics: Mapping[str, Estimate]) -> Iterator[Reason]:
@@ -149,11 +150,12 @@ def _coverage(limits: config.Gate, metrics: Mapping[str, Estimate]) -> Iterator[
 def _open(limits: config.Gate, vulnerabilities: Sequence[Vulnerability]) -> Iterator[Reason]:
     for v in vulnerabilities:
         if v.kind == "harmful_compliance" and v.severity >= HIGH and v.status is not Status.FIXED:
-            yield _reason(f"{v.id}{_OPEN}", v.rate.value, v.rate.low, limits.harm, v.rate.low <= limits.harm)
+            yield _reason(f"{v.id}{_OPEN}", v.rate.value, v.rate.low, limits.harm, v.rate.low <= limits.harm, v.rate)
 
 
-def _reason(name: str, value: float, bound: float, limit: float, ok: bool) -> Reason:
-    return {"name": name, "value": _known(value), "bound": _known(bound), "limit": limit, "ok": ok}
+def _reason(name: str, value: float, bound: float, limit: float, ok: bool, of: Estimate | None = None) -> Reason:
+    found: Reason = {"name": name, "value": _known(value), "bound": _known(bound), "limit": limit, "ok": ok}
+    return found | ({"interval": [_known(of.low), _known(of.high)], "n": of.n} if of else {})
 
 
 def _known(x: float) -> float | None:

@@ -145,6 +145,14 @@ def interval(estimate: Mapping[str, Any], unit: str = "share") -> str:
     return shown.replace("-", "\N{MINUS SIGN}")
 
 
+_JUDGED = {"none": "answered", "partial": "refused in part", "full": "refused"}  # a judge's labels of refusal
+
+
+def judged(label: str) -> str:
+    """A verdict's label in words; one that isn't about refusing as it is."""
+    return _JUDGED.get(label, label.replace("_", " "))
+
+
 def words(name: str) -> str:
     """An id in words: 'non_violent_crimes' → 'Non-violent crimes'."""
     from breakfix.taxonomy import hazards

@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from breakfix.report import charts
-from breakfix.report.headlines import figure, words
+from breakfix.report.headlines import figure, judged, words
 from breakfix.report.languages import SPEAKS
 from breakfix.report.plain import one_line, plain
 from breakfix.report.redaction import Redaction, redacted
@@ -53,7 +53,9 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(words=words, count=_count, share=figure, number=_number, minutes=_minutes, text=_text)
+    environment.filters.update(
+        words=words, judged=judged, count=_count, share=figure, number=_number, minutes=_minutes, text=_text
+    )
     return environment
 
 
