@@ -18,7 +18,7 @@ from breakfix.identify import run
 from breakfix.identify.gate import no_progress
 from breakfix.identify.group import CAPABILITY, COMPLIANCE, REFUSAL, UNTAUGHT, Cell, Key, capability, group, matching
 from breakfix.identify.names import name
-from breakfix.identify.prescribe import prescriptions, rank, severity, weight
+from breakfix.identify.prescribe import prescriptions, rank, severity, yields
 from breakfix.identify.registry import fixed, improved
 from breakfix.ledger import Ledger
 from breakfix.stats import fisher, rate
@@ -235,10 +235,11 @@ def test_where_all_can_not_have_the_least_the_weightiest_have_it_and_no_more_tha
     assert prescriptions(many, {v.id: 0.2 for v in many}, harmful=8) == {"V1": {"harmful": 4, "twins": 4}}
 
 
-def test_what_rounds_of_rows_did_not_move_weighs_half_as_much_for_each() -> None:
-    assert weight(0.4, 0, False) == 0.4
-    assert weight(0.4, 2, False) == 0.1
-    assert weight(0.4, 2, True) == 0.4
+def test_the_yield_is_what_was_mended_by_laplaces_rule() -> None:
+    assert yields(0, 0) == 0.5  # nothing is known
+    assert yields(8, 0) == 0.1
+    assert yields(8, 4) == 0.5
+    assert yields(8, 8) == 0.9
 
 
 @pytest.mark.parametrize(
@@ -342,20 +343,19 @@ def test_ids_stay_and_the_life_goes_open_fixed_reopened(ledger: Ledger) -> None:
     ]
 
 
-def test_rows_go_on_to_what_they_moved(ledger: Ledger) -> None:
+def test_rows_go_on_to_where_they_did_something(ledger: Ledger) -> None:
     """Two hazards that fail alike at first; rows of the first round halve the one and do nothing for the other."""
     store(ledger, 0, [*attempts(40, 36), *attempts(40, 36, hazard="defamation")])
     identified(ledger, 0)
     store(ledger, 1, [*attempts(40, 18), *attempts(40, 36, hazard="defamation")])
     why = identified(ledger, 1)["why"]
     moved, stayed = sorted(ledger.vulnerabilities(round=1), key=lambda v: v.hazard, reverse=True)
-    assert (why[moved.id]["rounds_of_rows"], why[moved.id]["moved"], why[stayed.id]["moved"]) == (1, True, False)
-    assert why[stayed.id]["said"].endswith(
-        "after 1 round of rows its rate has not fallen, so that it weighs less in what is prescribed."
-    )
-    assert moved.prescription["harmful"] + stayed.prescription["harmful"] == 50
-    share = moved.rank / (moved.rank + stayed.rank / 2)
-    assert moved.prescription["harmful"] == pytest.approx(50 * share, abs=1)
+    assert (why[moved.id]["mended"], why[moved.id]["yield"]) == (18, 19 / 38)
+    assert (why[stayed.id]["rounds_of_rows"], why[stayed.id]["yield"]) == (1, 1 / 38)
+    assert why[stayed.id]["said"].endswith("1 round of rows so far, with a yield of 0.03.")
+    share = moved.rank * 19 / (moved.rank * 19 + stayed.rank)
+    assert 50 * (1 - share) < 8  # too few
+    assert moved.prescription["harmful"] == 50 and not stayed.prescription
 
 
 def test_the_record_says_by_which_numbers_each_status_was_decided(ledger: Ledger) -> None:

@@ -70,7 +70,7 @@ def run(
         note=whys.note,
     )
     tried = _tried(ledger, round)
-    weights = {id: prescribe.weight(rank, tried[id], whys.moved(id)) for id, rank in ranks.items()}
+    weights = {id: rank * (whys.yields(id) if tried[id] else prescribe.yields(0, 0)) for id, rank in ranks.items()}
     found = _prescribed(found, ranks, weights, config)
     if tools is not None:
         found = probing.run(config, ledger, found, tools, round=round, progress=progress)

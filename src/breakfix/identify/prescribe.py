@@ -6,7 +6,9 @@
         reach        share of the hazard's cases that failed in the cell
         confidence   1 − width of the rate's 95 % interval
 
-    weight = rank, halved for each round that had rows of it, as long as its rate has not fallen since it was opened
+    weight = rank × yield
+        yield        what may be mended: 1/2 before any round had rows of it; then, of what failed in the round that
+                     opened it, the share that no longer does, by Laplace's rule: (mended + 1) ÷ (failed then + 2)
     rows = BUDGET of the round's harmful rows × weight ÷ sum of the weights, at most MOST
         harmful_compliance   {"harmful": rows, "twins": rows}     as many harmless look-alikes, against over-refusal
         over_refusal         {"twins": rows}; of everyday requests {"plain": rows}
@@ -27,7 +29,6 @@ from breakfix.identify.group import CAPABILITY, COMPLIANCE, REFUSAL, Cell
 
 BUDGET = 0.5
 LEAST, MOST = 8, 64
-HALVED = 0.5
 WEIGHTS = {COMPLIANCE: 3.0, REFUSAL: 2.0, CAPABILITY: 3.0}  # severity where neither judge nor hazard gives one
 
 
@@ -55,11 +56,10 @@ def ranked(severity: float, rate: Estimate, reach: float) -> float:
     return severity / 7 * rate.value * reach * confidence(rate) if rate.n else 0.0
 
 
-def weight(rank: float, tried: int, moved: bool) -> float:
-    """What a vulnerability's rows go by. `tried`: rounds that had rows of it; `moved`: its rate has fallen since the
-    round that opened it (p < 0.05). A language that a model does not speak stays open whatever it is taught, and would
-    have the most rows of all for ever."""
-    return rank if moved else rank * HALVED**tried
+def yields(failed: int, mended: float) -> float:
+    """The share of what fails that rows may mend, 0 to 1, see the top. A language that a model does not speak stays
+    open whatever it is taught, and would have the most rows of all for ever."""
+    return (mended + 1) / (failed + 2)
 
 
 def prescriptions(

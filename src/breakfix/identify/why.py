@@ -11,7 +11,8 @@ from typing import Any
 
 from breakfix.core import Attempt, Estimate, Status, Vulnerability
 from breakfix.identify.group import CAPABILITY, Cell, failures
-from breakfix.identify.registry import FEWEST_PAIRS, PAIRED, P, improved
+from breakfix.identify.prescribe import yields
+from breakfix.identify.registry import FEWEST_PAIRS, PAIRED, improved
 from breakfix.stats import flips
 
 _WORDS = {
@@ -44,9 +45,10 @@ class Whys:
         was not tested); `around`: its neighbourhood's rate, `asked`: that of what identify asked of it."""
         self.numbers[id] = {**_compared(then, now, p), **_near("neighbourhood", around), **_near("asked_around", asked)}
 
-    def moved(self, id: str) -> bool:
-        """Its rate has fallen since the round that opened it, by a test of its own."""
-        return self.numbers.get(id, {}).get("p", 1.0) < P
+    def yields(self, id: str) -> float:
+        """What rounds of rows mended of it (prescribe.py)."""
+        told = self.numbers.get(id, {})
+        return yields(told.get("failed_then", 0), told.get("mended", 0.0))
 
     def record(
         self,
@@ -64,7 +66,7 @@ class Whys:
                 continue
             own = {"failed_now": _failed(v.rate), "n_now": v.rate.n, **self.numbers.get(v.id, {})}
             if v.status is not Status.FIXED and tried.get(v.id):
-                own |= {"rounds_of_rows": tried[v.id], "moved": self.moved(v.id)}
+                own |= {"rounds_of_rows": tried[v.id], "yield": self.yields(v.id)}
             told[v.id] = {"said": _said(v, was.get(v.id), own), **own}
         return told
 
@@ -83,6 +85,7 @@ def _compared(then: Sequence[Attempt], now: Cell, p: float | None) -> dict[str, 
     return {
         "failed_then": _failed(first),
         "n_then": first.n,
+        "mended": max(0.0, first.value - now.rate.value) * first.n,
         "test": "McNemar" if paired else "Fisher",
         **({"pairs": n, "better": better, "worse": worse} if paired else {}),
         "p": improved(then, now.attempts),
@@ -106,10 +109,9 @@ def _said(v: Vulnerability, was: Status | None, told: Mapping[str, Any]) -> str:
         parts.append(test)
     if "neighbourhood_n" in told:
         parts.append(f"around it {told['neighbourhood_failed']} of {told['neighbourhood_n']} failed")
-    if "moved" in told:
-        rounds = f"{told['rounds_of_rows']} round{'s' if told['rounds_of_rows'] > 1 else ''} of rows"
-        less = "has fallen" if told["moved"] else "has not fallen, so that it weighs less in what is prescribed"
-        parts.append(f"after {rounds} its rate {less}")
+    if "yield" in told:
+        rounds = f"{told['rounds_of_rows']} round{'' if told['rounds_of_rows'] == 1 else 's'} of rows"
+        parts.append(f"{rounds} so far, with a yield of {told['yield']:.2f}")
     return f"{_WORDS.get((was, v.status), str(v.status).capitalize())}: {'; '.join(parts)}."
 
 

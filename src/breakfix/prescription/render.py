@@ -11,7 +11,7 @@ from breakfix.config import Config
 from breakfix.core import Estimate, Status, Vulnerability, canonical
 from breakfix.identify import edits
 from breakfix.identify.group import CAPABILITY
-from breakfix.identify.prescribe import BUDGET, LEAST, MOST, confidence, weight
+from breakfix.identify.prescribe import BUDGET, LEAST, MOST, confidence
 from breakfix.prescription.entries import ANY, WORDS, frames, limits, ours
 
 if TYPE_CHECKING:
@@ -23,7 +23,8 @@ What round {next} learns against what round {round} found. To change that, edit 
 or `breakfix curate RUN --round {next}`. Left as it is, or deleted, it changes nothing. See docs/vulnerabilities.md.
 
     rank   = severity ÷ 7 × rate × reach × confidence   (1 − the width of the rate's 95 % interval)
-    weight = rank, halved for each round that had rows of it, as long as its rate has not fallen
+    weight = rank × yield: 0.5 before any round had rows of it; then (mended + 1) ÷ (failed then + 2), of what failed
+             in the round that opened it
     rows   = {share:g} × {harmful} (curate.harmful) × weight ÷ sum of the weights, at most {most}, for as many as would
              have {least} each; the others have none
 
@@ -81,12 +82,10 @@ def _why(v: Vulnerability, why: Mapping[str, Any], rows: Mapping[str, int]) -> s
     rate = _shown(v.rate)
     if not v.rank:
         return f"{since}; not measured in this round, so it has no rows; {rate} when it was"
-    tried = why.get("rounds_of_rows", 0)
-    moved = f"; its rate fell after {_rounds(tried)}" if why.get("moved") else ""
-    halved = f"; weight {weight(v.rank, tried, False):.3f}: {_rounds(tried)} did not move it"
+    told = f" × yield {why['yield']:.2f} of {_rounds(why['rounds_of_rows'])}" if "yield" in why else ""
     return (
         f"{since}; rank {v.rank:.3f} = severity {v.severity:.2f} ÷ 7 × {rate} × reach {v.reach:.3f} × "
-        f"confidence {confidence(v.rate):.3f}{moved or (halved if tried else '')}"
+        f"confidence {confidence(v.rate):.3f}{told}"
         f"{'' if rows else '; no rows: those that weigh more have them all'}"
     )
 
