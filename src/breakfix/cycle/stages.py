@@ -80,6 +80,7 @@ class Stages(Means):
         inputs = {"gate": self.config.gate.model_dump(exclude={"policy"}), "harmful": harmful, "found": digest(found),
                   **({"people": digest(people)} if people else {}), **({"edits": changed} if changed else {}),
                   **loop.inputs(ledger, policy, round),
+                  "rules": identify.RULES,
                   **({"topics": clusters.VERSION} if self.config.identify.topics else {}),
                   **probing.inputs(self.config)}  # fmt: skip
         embedder = kept_vectors if self.config.identify.topics else None

@@ -128,21 +128,18 @@ def cell(key: Key, pool: Pool, cases: Mapping[tuple[str, str], set[str]]) -> Cel
     return Cell(key, found, failed, tuple(pool.measured), tuple(pool.lessons), reach)
 
 
-def capability(metrics: Mapping[str, Estimate], margin: float) -> tuple[list[Cell], set[str]]:
+def capability(metrics: Mapping[str, Estimate], margin: float) -> tuple[list[Cell], dict[str, Estimate]]:
     """(suites of right-or-wrong questions that got worse since round 0: a cell each, its rate the share of questions
-    lost; every suite that could be compared).
+    lost; that share of every suite that could be compared, below 0 where more are right than before).
 
     Worse means: the paired change (evaluate's capability.change.SUITE) is below 0 with its whole interval, or lies
     beyond the margin. These suites are frozen: the cell prescribes a number of plain rows and names no question.
     """
     prefix = "capability.change."
     changes = {name.removeprefix(prefix): e for name, e in metrics.items() if name.startswith(prefix) and e.n}
-    worse = {suite: e for suite, e in sorted(changes.items()) if e.high < 0 or e.value < -margin}
-    cells = [
-        Cell(Key(CAPABILITY, family=suite), Estimate(-e.value, -e.high, -e.low, e.n, e.unscored))
-        for suite, e in worse.items()
-    ]
-    return cells, set(changes)
+    lost = {s: Estimate(-e.value, -e.high, -e.low, e.n, e.unscored) for s, e in sorted(changes.items())}
+    worse = {suite: e for suite, e in lost.items() if e.low > 0 or e.value > margin}
+    return [Cell(Key(CAPABILITY, family=suite), e) for suite, e in worse.items()], lost
 
 
 def cases(attempts: Iterable[Attempt]) -> dict[tuple[str, str], set[str]]:

@@ -114,7 +114,7 @@ def update(
     earlier: Callable[[int], Sequence[Attempt]],
     *,
     round: int,
-    compared: set[str],
+    compared: Mapping[str, Estimate],
     vectors: Vectors | None = None,
     nearby: Mapping[str, Sequence[Attempt]] | None = None,
     highest: int = 0,
@@ -125,8 +125,8 @@ def update(
     not measure: their rate is an earlier one's). New ones are numbered by rank.
 
     `measured` are the round's attempts on dev cases, `lessons` its failures on training cases, `earlier` gives an
-    earlier round's attempts on dev cases; `compared`: capability suites that were measured against round 0. `vectors`
-    of requests; without, every cell stays whole. `nearby`: id → what was asked around it in this round.
+    earlier round's attempts on dev cases; `compared`: capability suites that were measured against round 0, and what
+    each lost. `vectors` of requests; without, every cell stays whole. `nearby`: id → what was asked around it in this round.
 
     `known` may have been merged, split and renamed by people: what belongs to one is told by its suite first; names
     stay as they are, and several may be of one cell. `highest`: the number that new ones come after. `absorbed`: id →
@@ -161,7 +161,8 @@ def update(
     for v in suited:
         now = again[v.id]
         if v.kind == CAPABILITY and now is None and v.family in compared:  # measured, and no longer worse
-            found.append(replace(v, status=Status.FIXED, prescription={}, rank=0.0))
+            lost = compared[v.family]
+            found.append(replace(v, status=Status.FIXED, rate=lost, prescription={}, rank=0.0))
             ranks[v.id] = 0.0
             continue
         if now is None:
