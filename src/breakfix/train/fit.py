@@ -272,11 +272,53 @@ def _trainer(
     reference: str | Path | None = None,
     references: References | None = None,
 ) -> Any:
-    settings: Any = config.train.sft if kind == "sft" else config.train.dpo
-    batch = settings.batch * (2 if kind == "kto" else 1)  # rows; a pair of the config is two of KTO's
-    steps = max(1, math.ceil(len(rows) / batch * settings.epochs))
+    options = _options(kind, config, model, len(rows), out)
+    data = Dataset.from_list(list(rows))
+    parts: dict[str, Any] = {
+        "model": model,
+        "train_dataset": data,
+        "processing_class": tokenizer,
+        "peft_config": lora,
+    }
+    if kind == "sft":
+        args = SFTConfig(
+            **options,
+            train_sampling_strategy="group_by_length",
+            dataset_kwargs={"skip_prepare_dataset": True},
+        )
+        made = Sft(args=args, **parts)
+        if COLUMN in data.column_names:
+            made.data_collator = Collate(made.data_collator)
+        return made
+    options |= _of_preferences(kind, config)
+    anchor = None if reference is None else load_pretrained(reference)[0]
+    if kind == "kto":
+        good, bad = balance(rows)
+        args = KTOConfig(**options, desirable_weight=good, undesirable_weight=bad)
+        return _alone(Kto(ref_model=anchor, args=args, **parts))
+    dpo = config.train.dpo
+    args = DPOConfig(
+        **options,
+        loss_type=[dpo.loss, "sft"] if dpo.sft_weight else [dpo.loss],
+        loss_weights=[1.0, dpo.sft_weight] if dpo.sft_weight else None,
+    )
+    if references is not None:
+        parts["references"] = references
+    return _alone(Dpo(ref_model=anchor, args=args, **parts))
+
+
+def _batch(kind: str, config: Config) -> int:
+    """Rows of a step; a pair of the config is two of KTO's."""
+    return config.train.sft.batch if kind == "sft" else config.train.dpo.batch * (2 if kind == "kto" else 1)
+
+
+def _options(kind: str, config: Config, model: Any, rows: int, out: Path) -> dict[str, Any]:
+    """What SFT, DPO and KTO are told alike."""
+    settings = config.train.sft if kind == "sft" else config.train.dpo
+    batch = _batch(kind, config)
+    steps = max(1, math.ceil(rows / batch * settings.epochs))
     warmup = config.train.sft.warmup_ratio if kind == "sft" else 0.05
-    common: dict[str, Any] = {
+    return {
         "output_dir": str(out),
         "learning_rate": learning_rate(kind, config, model),
         "num_train_epochs": settings.epochs,
@@ -297,49 +339,27 @@ def _trainer(
         "save_total_limit": 1,
         "warmup_steps": max(1, int(warmup * steps)),
     }
-    data = Dataset.from_list(list(rows))
-    if kind == "sft":
-        args = SFTConfig(
-            **common,
-            train_sampling_strategy="group_by_length",
-            dataset_kwargs={"skip_prepare_dataset": True},
-        )
-        made = Sft(model=model, args=args, train_dataset=data, processing_class=tokenizer, peft_config=lora)
-        if COLUMN in data.column_names:
-            made.data_collator = Collate(made.data_collator)
-        return made
-    dpo = config.train.dpo
+
+
+def _of_preferences(kind: str, config: Config) -> dict[str, Any]:
+    """What DPO and KTO are told besides, over what `_options` has. ConfigError for a batch that can't be shared."""
+    batch = _batch(kind, config)
     each = share(batch)
     least = 2 if kind == "kto" else 1  # whose estimate of the distance takes another row's reply
     if each < least:
         raise ConfigError(
-            f"train.dpo.batch is {dpo.batch}, which {processes()} processes can't share: kto needs a pair for each; "
-            f"give {processes()} or a multiple"
+            f"train.dpo.batch is {config.train.dpo.batch}, which {processes()} processes can't share: kto needs a pair "
+            f"for each; give {processes()} or a multiple"
         )
-    passes = (
-        2 if common["use_cpu"] and each % 2 == 0 and each // 2 >= least else 1
-    )  # a pair is two rows: half the memory
-    common |= {
+    halved = not torch.cuda.is_available() and each % 2 == 0 and each // 2 >= least
+    passes = 2 if halved else 1  # a pair is two rows: half the memory
+    return {
         "per_device_train_batch_size": each // passes,
         "gradient_accumulation_steps": passes,
         "beta": beta(config),
         "precompute_ref_log_probs": True,
         "precompute_ref_batch_size": 2 * batch,
     }
-    anchor = None if reference is None else load_pretrained(reference)[0]
-    parts: dict[str, Any] = {"train_dataset": data, "processing_class": tokenizer, "peft_config": lora}
-    if kind == "kto":
-        good, bad = balance(rows)
-        args = KTOConfig(**common, desirable_weight=good, undesirable_weight=bad)
-        return _alone(Kto(model=model, ref_model=anchor, args=args, **parts))
-    args = DPOConfig(
-        **common,
-        loss_type=[dpo.loss, "sft"] if dpo.sft_weight else [dpo.loss],
-        loss_weights=[1.0, dpo.sft_weight] if dpo.sft_weight else None,
-    )
-    if references is not None:
-        parts["references"] = references
-    return _alone(Dpo(model=model, ref_model=anchor, args=args, **parts))
 
 
 def _references(config: Config, reference: str | Path, folder: Path) -> References | None:
