@@ -182,7 +182,7 @@ def test_capability_is_lost_significantly_or_beyond_the_margin() -> None:
         ("mmlu", 0.01, 0.001, 0.019),
         ("piqa", 0.03, -0.02, 0.08),
     ]
-    assert compared == {"mmlu", "piqa", "boolq"}
+    assert {suite: lost.value for suite, lost in compared.items()} == {"mmlu": 0.01, "piqa": 0.03, "boolq": 0.02}
 
 
 # ---- rank, prescription, names
@@ -459,6 +459,8 @@ def test_lost_capability_opens_and_is_fixed_when_it_is_back(ledger: Ledger) -> N
     assert identified(ledger, 2)["fixed"] == 0  # not back within the margin
     evaluated(3, 0.0, -0.03, 0.03)
     assert identified(ledger, 3)["fixed"] == 1
+    [v] = ledger.vulnerabilities(round=3)
+    assert v.rate == Estimate(0.0, -0.03, 0.03, 100), "this round's, not that of the last one that was worse"
     evaluated(4, -0.03, -0.07, 0.01)
     assert identified(ledger, 4)["reopened"] == 0
 

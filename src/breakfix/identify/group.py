@@ -137,7 +137,7 @@ def capability(metrics: Mapping[str, Estimate], margin: float) -> tuple[list[Cel
     """
     prefix = "capability.change."
     changes = {name.removeprefix(prefix): e for name, e in metrics.items() if name.startswith(prefix) and e.n}
-    lost = {s: Estimate(-e.value, -e.high, -e.low, e.n, e.unscored) for s, e in sorted(changes.items())}
+    lost = {s: Estimate(0 - e.value, 0 - e.high, 0 - e.low, e.n, e.unscored) for s, e in sorted(changes.items())}
     worse = {suite: e for suite, e in lost.items() if e.low > 0 or e.value > margin}
     return [Cell(Key(CAPABILITY, family=suite), e) for suite, e in worse.items()], lost
 

@@ -126,7 +126,8 @@ def update(
 
     `measured` are the round's attempts on dev cases, `lessons` its failures on training cases, `earlier` gives an
     earlier round's attempts on dev cases; `compared`: capability suites that were measured against round 0, and what
-    each lost. `vectors` of requests; without, every cell stays whole. `nearby`: id → what was asked around it in this round.
+    each lost. `vectors` of requests; without, every cell stays whole. `nearby`: id → what was asked around it in this
+    round.
 
     `known` may have been merged, split and renamed by people: what belongs to one is told by its suite first; names
     stay as they are, and several may be of one cell. `highest`: the number that new ones come after. `absorbed`: id →

@@ -87,7 +87,7 @@ def means(v: Vulnerability, measured: int, languages: Mapping[str, str]) -> str:
 
 def _lost(v: Vulnerability, measured: int) -> str:
     if v.status is Status.FIXED:
-        return "the trained model got fewer of them right than the untouched one, and no longer does"
+        return "the trained model got fewer of them right than the untouched one; by now any loss may be chance"
     rate = v.rate
     told = f"{figure(rate.value)} of {rate.n} fewer ({_interval(rate)}) in round {measured}"
     may = "; as the interval has 0 in it, the loss may be chance" if rate.low < 0 else ""
@@ -101,10 +101,10 @@ def why(v: Vulnerability, told: Any) -> str:
     if isinstance(told, str):
         return told
     if v.kind == CAPABILITY:
-        rule = (
-            "the paired change against the untouched model lies below 0 with its whole interval, or beyond the margin"
-        )
-        return f"Fixed: it is no longer so that {rule}." if v.status is Status.FIXED else f"Open: {rule}."
+        change, whole = "the paired change against the untouched model", "below 0 with its whole interval"
+        if v.status is Status.FIXED:
+            return f"Fixed: {change} no longer lies {whole}, and was back within the margin."
+        return f"{str(v.status).capitalize()}: {change} lies {whole}, or is not back within the margin."
     shown, limit, status = _interval(v.rate), figure(LIMIT), str(v.status).capitalize()
     rate = f"{figure(v.rate.value)} of {v.rate.n} scored attempts failed{f' ({shown})' if shown else ''}"
     if v.status is Status.FIXED and v.rate.high < LIMIT:
