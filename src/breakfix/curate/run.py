@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,20 @@ class _Round:
         return random.Random(f"{self.config.seed}/curate/{self.number}/{what}")
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What a round's curation made, and of what."""
+
+    sft: Sequence[Example]
+    pairs: Sequence[Example]
+    open_: Sequence[Vulnerability]
+    gathered: Gathered
+    found: evidence.Evidence
+    wanted: Mapping[str, int]  # kind → rows
+    replayed: int
+    recovered: Mapping[str, int]
+
+
 def run(
     config: Config,
     ledger: Ledger,
@@ -120,34 +135,9 @@ def run(
     sft = [*rows, *replayed]
     here.rng("shuffle").shuffle(sft)
     _refuse_overlap(sft, clean)
-    told = order.report()
-    clean.report |= {"clean": True if not not_checked else None, "not_checked": [dict(row) for row in not_checked]}
-    named = {parent for row in (*sft, *(drop.example for drop in here.dropped)) for parent in row.parents}
-    ledger.add_cases([case for case in _cases(here, gathered.prompts) if case.id in named])  # ends of their lineage
-    ledger.add_drops(here.dropped, round=round)
-    ledger.add_examples(sft, round=round, dataset="sft")
-    ledger.add_examples(pairs, round=round, dataset="dpo")
-    _note_cuts(here, gathered)
-    return _record(here, sft, pairs, open_) | {
-        "wanted": wanted,
-        "replayed": len(replayed),
-        "cut": len(gathered.cuts),
-        "left_out": {source: dict(reasons) for source, reasons in gathered.left_out.items()},
-        "forms": gathered.forms,
-        "decontamination": clean.report,
-        "evidence": {
-            "rows": len(found.prompts),
-            **{name: dict(getattr(found, name)) for name in ("barred", "no_twin", "neighbours", "no_neighbour")},
-            "no_room": {kind: n for kind, n in here.crowded.items() if n},
-        },
-        "recovery": recovered,
-        **told,
-    }
-
-
-def _cases(here: _Round, pool: Sequence[Prompt]) -> Iterator[Case]:
-    yield from (prompt.case for prompt in pool)
-    yield from here.put
+    made = _Made(sft, pairs, open_, gathered, found, wanted, len(replayed), recovered)
+    _keep(here, made)
+    return _record(here, made, not_checked)
 
 
 def _failures(here: _Round, open_: Sequence[Vulnerability], pool: Sequence[Prompt]) -> evidence.Evidence:
@@ -396,28 +386,53 @@ def _prompt_only(row: Example) -> Example:
     return Example(row.prompt, "", row.source, row.licence, row.why, row.kind, parents=row.parents)
 
 
-def _note_cuts(here: _Round, gathered: Gathered) -> None:
-    for cut in gathered.cuts[:SHOWN_CUTS]:
-        here.ledger.add_event(here.number, "curate", "cut", asdict(cut))
+def _keep(here: _Round, made: _Made) -> None:
+    """Into the ledger: both sets, what was left out or cut on the way, and the cases that either comes from."""
+    ledger, round = here.ledger, here.number
+    named = {parent for row in (*made.sft, *(drop.example for drop in here.dropped)) for parent in row.parents}
+    cases = chain((prompt.case for prompt in made.gathered.prompts), here.put)
+    ledger.add_cases([case for case in cases if case.id in named])  # ends of their lineage
+    ledger.add_drops(here.dropped, round=round)
+    ledger.add_examples(made.sft, round=round, dataset="sft")
+    ledger.add_examples(made.pairs, round=round, dataset="dpo")
+    for cut in made.gathered.cuts[:SHOWN_CUTS]:
+        ledger.add_event(round, "curate", "cut", asdict(cut))
 
 
-def _record(
-    here: _Round, sft: Sequence[Example], pairs: Sequence[Example], open_: Sequence[Vulnerability]
-) -> dict[str, Any]:
+def _record(here: _Round, made: _Made, not_checked: Sequence[Mapping[str, str]]) -> dict[str, Any]:
+    sft, gathered, found = made.sft, made.gathered, made.found
     drops = Counter((drop.step, drop.reason) for drop in here.dropped)
+    told = here.order.report()  # tells decontamination's report, too
     return {
-        "rows": {"sft": len(sft), "dpo": len(pairs)},
+        "rows": {"sft": len(sft), "dpo": len(made.pairs)},
         "mix": _count(sft, lambda e: e.kind),
         "by_source": _count(sft, lambda e: e.source),
         "by_hazard": _count(sft, lambda e: e.hazard or "none"),
         "by_language": _count(sft, lambda e: e.language),
         "licences": _count(sft, lambda e: e.licence),
-        "from_vulnerabilities": {v.id: sum(v.id in e.parents for e in sft) for v in open_},
+        "from_vulnerabilities": {v.id: sum(v.id in e.parents for e in sft) for v in made.open_},
         "dropped": [{"step": step, "reason": reason, "n": n} for (step, reason), n in drops.items()],
         "own_replies": dict(sorted(here.labels.items())),
         "spare": here.spare,
         "matched": matched.report(sft),
         "wrapped": counts(sft) | {"not": dict(here.wrap.skipped)},
+        "wanted": made.wanted,
+        "replayed": made.replayed,
+        "cut": len(gathered.cuts),
+        "left_out": {source: dict(reasons) for source, reasons in gathered.left_out.items()},
+        "forms": gathered.forms,
+        "decontamination": {
+            **here.clean.report,
+            "clean": None if not_checked else True,
+            "not_checked": [dict(row) for row in not_checked],
+        },
+        "evidence": {
+            "rows": len(found.prompts),
+            **{name: dict(getattr(found, name)) for name in ("barred", "no_twin", "neighbours", "no_neighbour")},
+            "no_room": {kind: n for kind, n in here.crowded.items() if n},
+        },
+        "recovery": made.recovered,
+        **told,
     }
 
 
