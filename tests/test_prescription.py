@@ -6,6 +6,7 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,23 @@ def test_identify_writes_what_the_ledger_prescribes_and_why(made: Path) -> None:
     listed = text.partition("wrappers: any, or")[2].partition("Held-out")[0]
     assert "role_play" in listed and "polite" in listed
     assert not any(family in listed for family in World(made).config.redteam.held_out)
+
+
+def test_one_of_which_nothing_fails_any_more_was_measured_all_the_same(tmp_path: Path) -> None:
+    """Four of ten, then none: too few to call it fixed."""
+    given = [case(f"c{i}") for i in range(10)]
+    with Ledger.open(tmp_path / "run", create=True) as ledger:
+        ledger.add_cases(given)
+        for round, failed in enumerate((4, 0)):
+            asked = [attempt(c, float(i >= failed), family="direct") for i, c in enumerate(given)]
+            ledger.add_attempts(asked, round=round, stage="redteam")
+            identified = partial(identify.run, Config(), ledger, round=round)
+            ledger.stage(round, "identify", {}, identified)
+        [entry] = yaml.safe_load(prescription.render(ledger, Config(), 1))["vulnerabilities"]
+    assert entry["why"] == (
+        "open since round 0; none of it failed in the round that measured it last, so it has no rows; "
+        "rate 0.000 (0.000 to 0.278, n 10)"
+    )
 
 
 def test_what_is_left_to_people(tmp_path: Path) -> None:

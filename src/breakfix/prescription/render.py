@@ -80,6 +80,8 @@ def _why(v: Vulnerability, why: Mapping[str, Any], rows: Mapping[str, int]) -> s
     if not v.rate.n:
         return f"{since}; nothing of it could be scored"
     rate = _shown(v.rate)
+    if not v.rank and not v.rate.value:
+        return f"{since}; none of it failed in the round that measured it last, so it has no rows; {rate}"
     if not v.rank:
         return f"{since}; not measured in this round, so it has no rows; {rate} when it was"
     told = f" × yield {why['yield']:.2f} of {_rounds(why['rounds_of_rows'])}" if "yield" in why else ""
