@@ -14,7 +14,7 @@ import pytest
 from breakfix.config import Config, Curate
 from breakfix.core import Attempt, Case, Estimate, Expect, Message, Split, Status, Verdict, Vulnerability, ask
 from breakfix.errors import UserError
-from breakfix.identify import run
+from breakfix.identify import edits, run
 from breakfix.identify.gate import no_progress
 from breakfix.identify.group import CAPABILITY, COMPLIANCE, REFUSAL, UNTAUGHT, Cell, Key, capability, group, matching
 from breakfix.identify.names import name
@@ -356,6 +356,36 @@ def test_rows_go_on_to_where_they_did_something(ledger: Ledger) -> None:
     share = moved.rank * 19 / (moved.rank * 19 + stayed.rank)
     assert 50 * (1 - share) < 8  # too few
     assert moved.prescription["harmful"] == 50 and not stayed.prescription
+
+
+def test_one_that_is_back_yields_by_what_fails_now(ledger: Ledger) -> None:
+    """No test says whether it fell, for it was fixed; its figures do."""
+    for round, failed in enumerate((20, 0, 15)):
+        store(ledger, round, attempts(40, failed, family="direct"))
+        why = identified(ledger, round)["why"]["V1"]
+    assert (why["rounds_of_rows"], why["mended"], why["yield"]) == (1, 5, 6 / 22) and "p" not in why
+    assert why["said"].startswith("Reopened: 15 of 40 scored attempts failed (95 %: 24.2 to 53.0), 20 of 40 in round 0")
+
+
+@pytest.mark.parametrize(
+    ("what", "now", "tried"), [("harmful", 8, 1), ("twins", 0, 1), ("taken out", {}, 0), ("languages", ["de"], 1)]
+)
+def test_rows_that_people_took_out_were_not_tried(ledger: Ledger, what: str, now: Any, tried: int) -> None:
+    store(ledger, 0, attempts(40, 36))
+    identified(ledger, 0)
+    changes = {"changes": [{"id": "V1", "what": what, "was": 50, "now": now}]}
+    ledger.stage(1, "curate", {}, lambda: {"prescription": changes})
+    store(ledger, 1, attempts(40, 36))
+    assert identified(ledger, 1)["why"]["V1"].get("rounds_of_rows", 0) == tried
+
+
+def test_what_was_merged_into_one_that_had_no_rows_was_tried(ledger: Ledger) -> None:
+    store(ledger, 0, [*attempts(40, 36), *attempts(40, 4, hazard="defamation")])
+    assert identified(ledger, 0)["vulnerabilities"] == ["V1", "V2"]
+    assert not ledger.vulnerabilities(round=0)[1].prescription
+    edits.add(ledger, edits.Edit(0, "merge", "V2", 0, "Ada", other="V1"))
+    store(ledger, 1, [*attempts(40, 36), *attempts(40, 4, hazard="defamation")])
+    assert identified(ledger, 1)["why"]["V2"]["rounds_of_rows"] == 1
 
 
 def test_the_record_says_by_which_numbers_each_status_was_decided(ledger: Ledger) -> None:

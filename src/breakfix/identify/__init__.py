@@ -139,8 +139,18 @@ def _metrics(ledger: Ledger, round: int) -> dict[str, Estimate]:
 
 
 def _tried(ledger: Ledger, round: int) -> Counter[str]:
-    """Id → how many of the rounds until now had rows of it."""
-    return Counter(v.id for earlier in range(round) for v in ledger.vulnerabilities(round=earlier) if v.prescription)
+    """Id → how many of the rounds until now had rows of it, by what was prescribed and what people made of that."""
+    made, found = edits.read(ledger), Counter[str]()
+    for earlier in range(round):
+        rows = {v.id: dict(v.prescription) for v in edits.standing(ledger, earlier, made)}
+        edited = (ledger.finished(earlier + 1, "curate") or {}).get("prescription", {})
+        for change in edited.get("changes", ()):
+            if change["what"] == "taken out":
+                rows.pop(change["id"], None)
+            elif change["what"] in prescribe.ROWS:
+                rows.setdefault(change["id"], {})[change["what"]] = change["now"]
+        found.update(id for id, some in rows.items() if any(some.values()))
+    return found
 
 
 def _prescribed(

@@ -29,6 +29,7 @@ from breakfix.identify.group import CAPABILITY, COMPLIANCE, REFUSAL, Cell
 
 BUDGET = 0.5
 LEAST, MOST = 8, 64
+ROWS = ("harmful", "twins", "plain")
 WEIGHTS = {COMPLIANCE: 3.0, REFUSAL: 2.0, CAPABILITY: 3.0}  # severity where neither judge nor hazard gives one
 
 

@@ -77,15 +77,19 @@ def _failed(rate: Estimate) -> int:
 
 def _compared(then: Sequence[Attempt], now: Cell, p: float | None) -> dict[str, Any]:
     first = failures(then)
-    if p is None or not first.n:
+    if not first.n:
         return {}
-    pairs = [{f"{a.case}\n{a.attack}": a.score for a in some} for some in (then, now.attempts)]
-    worse, better, n, _ = flips(*pairs)
-    paired = n >= max(FEWEST_PAIRS, PAIRED * now.rate.n)
-    return {
+    told = {
         "failed_then": _failed(first),
         "n_then": first.n,
         "mended": max(0.0, first.value - now.rate.value) * first.n,
+    }
+    if p is None:
+        return told
+    pairs = [{f"{a.case}\n{a.attack}": a.score for a in some} for some in (then, now.attempts)]
+    worse, better, n, _ = flips(*pairs)
+    paired = n >= max(FEWEST_PAIRS, PAIRED * now.rate.n)
+    return told | {
         "test": "McNemar" if paired else "Fisher",
         **({"pairs": n, "better": better, "worse": worse} if paired else {}),
         "p": improved(then, now.attempts),
@@ -101,8 +105,9 @@ def _said(v: Vulnerability, was: Status | None, told: Mapping[str, Any]) -> str:
     """'Fixed: 0 of 12 failed, 9 of 12 in round 0; 9 of 12 pairs got better and 0 worse (McNemar, p 0.004, 0.008
     adjusted); around it 1 of 20 failed.'"""
     parts = [f"{told['failed_now']} of {told['n_now']} scored attempts failed ({_bounds(v.rate)})"]
-    if "test" in told:
+    if "n_then" in told:
         parts[0] += f", {told['failed_then']} of {told['n_then']} in round {v.first_round}"
+    if "test" in told:
         test = f"{told['test']}, p {told['p']:.2g}, {told['p_adjusted']:.2g} adjusted"
         if "pairs" in told:
             test = f"{told['better']} of {told['pairs']} pairs got better and {told['worse']} worse ({test})"

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from breakfix.config import Config
 from breakfix.core import Status, Vulnerability, digest
+from breakfix.identify.prescribe import ROWS
 
 ANY = "any"
-WORDS = ("harmful", "twins", "plain")
+WORDS = ROWS
 _KINDS = {"harmful": "harmful", "twins": "twin", "plain": "plain"}
 
 
