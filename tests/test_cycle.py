@@ -195,7 +195,7 @@ def fixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_suites(folder)
     tiny.write_config(
         folder,
-        curate={"sources": [{"name": "rows", "path": "rows.jsonl"}, {"name": "starter", "limit": 150}], "harmful": 40,
+        curate={"sources": [{"name": "rows", "path": "rows.jsonl"}, {"name": "starter", "limit": 150}], "harmful": 480,
                 "reply_tokens": 24},
         train={"sft": {"batch": 8}, "dpo": {"batch": 4, "max_pairs": 16}},
         evaluate={**SMALL, "suites": [{"name": "starter_dev", "limit": 60}, *SMALL["suites"][1:]],
@@ -249,7 +249,7 @@ def test_what_is_learnt_comes_from_what_was_found(done: Ledger) -> None:
         v.id
         for v in found.values()
         for id in v.evidence
-        if id in attacked and not evidence.barred(attacked[id], done.case(attacked[id].case), Redteam())
+        if v.prescription and id in attacked and not evidence.barred(attacked[id], done.case(attacked[id].case), Redteam())
     }
     asked_of = Counter(e.hazard for e in done.examples(round=1, dataset="sft") if e.kind == "harmful")
     assert all(asked_of[found[id].hazard] > 0 for id in found if found[id].kind == "harmful_compliance")
