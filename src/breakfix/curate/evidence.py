@@ -128,14 +128,15 @@ def collect(
     """Prompts from the evidence of vulnerabilities: at most as many, harmful and benign, as each prescribes.
 
     First the failures themselves, each with its mirror image; then their neighbours, which are mirrored likewise. Both
-    turn about over the vulnerabilities, so that whoever has room for some only has them of all. `around` may depend on
-    the failures (a helper is asked about them alone).
+    turn about over the vulnerabilities, so that whoever has room for some only has them of all. What one without rows
+    lists is left to the others. `around` may depend on the failures (a helper is asked about them alone).
     """
     found = Evidence()
+    room = {v.id: _room(v) for v in vulnerabilities}
     taught = lessons(vulnerabilities, attempts, cases, pool, redteam, rng, found.barred)
+    taught = [lesson for lesson in taught if any(room[lesson.v.id].values())]
     settings = around(taught) if callable(around) else around
     mine = [[lesson for lesson in taught if lesson.v is v] for v in vulnerabilities]
-    room = {v.id: _room(v) for v in vulnerabilities}
     for lesson in _turn_about(mine):
         _keep(found, room[lesson.v.id], _itself(lesson), _mirror(lesson, found.no_twin))
     for lesson, near in _turn_about([_near(some, settings, rng) for some in _first_time(mine)]):
