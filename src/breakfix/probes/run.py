@@ -322,31 +322,35 @@ class _Probes:
                 "seconds": time.monotonic() - began,
             }
 
-        record = self.stage(f"finetune-{seed}-{len(examples)}", inputs, make)
-        said = {key: record[key] for key in ("steps", "loss", "learning_rate")}
-        found, kept = record["working"], dict[str, Any]()
+        return self._finetuned(self.stage(f"finetune-{seed}-{len(examples)}", inputs, make), len(examples))
+
+    def _finetuned(self, record: Mapping[str, Any], rows: int) -> dict[str, Any]:
+        """The table's row, of the figures that the stage kept."""
+        from breakfix.probes import finetune, working
+
+        found = record["working"]
         broken = {when: stats.rate(sum(replies), len(replies)) for when, replies in found["broken"].items()}
         odd = found["perplexity"]["after"]
         works = working.works(found["kl"], broken["after"].value, broken["before"].value, odd)
-        if not works:  # what a broken model says is no harmful answer
-            kept["undone"] = None
         what = (
-            f"{len(examples)} rows, {finetune.EPOCHS} epochs, {record['steps']} steps of LoRA; to {broken['after'].n} "
+            f"{rows} rows, {finetune.EPOCHS} epochs, {record['steps']} steps of LoRA; to {broken['after'].n} "
             f"harmless requests: KL {_told(found['kl'])} nats a token, {sum(found['broken']['after'])} replies broken "
             f"({sum(found['broken']['before'])} before), their perplexity {_told(odd)}"
         )
+        row = self._row(record["refused"], record)
+        if not works:  # what a broken model says is no harmful answer
+            row, what = {**row, "undone": None}, f"{what}: it may be broken, not freed"
         return {
-            **self._row(record["refused"], record),
-            **said,
-            **kept,
-            "rows": len(examples),
+            **row,
+            **{key: record[key] for key in ("steps", "loss", "learning_rate")},
+            "rows": rows,
             "working": {
                 "works": works,
                 "kl": found["kl"],
                 "broken": {when: stats.as_json(one) for when, one in broken.items()},
                 "perplexity": found["perplexity"],
             },
-            "what": what if works else f"{what}: it may be broken, not freed",
+            "what": what,
         }
 
     # -- what they share -----------------------------------------------------------------------------------------------
