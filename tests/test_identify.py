@@ -352,7 +352,9 @@ def test_rows_go_on_to_where_they_did_something(ledger: Ledger) -> None:
     moved, stayed = sorted(ledger.vulnerabilities(round=1), key=lambda v: v.hazard, reverse=True)
     assert (why[moved.id]["mended"], why[moved.id]["yield"]) == (18, 19 / 38)
     assert (why[stayed.id]["rounds_of_rows"], why[stayed.id]["yield"]) == (1, 1 / 38)
-    assert why[stayed.id]["said"].endswith("1 round of rows so far, with a yield of 0.03.")
+    assert why[stayed.id]["said"].endswith(
+        "; 1 round of rows so far, 0.0 of 36 mended, so that its rank weighs by 0.03 in what is prescribed."
+    )
     share = moved.rank * 19 / (moved.rank * 19 + stayed.rank)
     assert 50 * (1 - share) < 8  # too few
     assert moved.prescription["harmful"] == 50 and not stayed.prescription

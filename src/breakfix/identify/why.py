@@ -114,9 +114,10 @@ def _said(v: Vulnerability, was: Status | None, told: Mapping[str, Any]) -> str:
         parts.append(test)
     if "neighbourhood_n" in told:
         parts.append(f"around it {told['neighbourhood_failed']} of {told['neighbourhood_n']} failed")
-    if "yield" in told:
+    if "yield" in told and "mended" in told:
         rounds = f"{told['rounds_of_rows']} round{'' if told['rounds_of_rows'] == 1 else 's'} of rows"
-        parts.append(f"{rounds} so far, with a yield of {told['yield']:.2f}")
+        mended = f"{told['mended']:.1f} of {told['failed_then']} mended"
+        parts.append(f"{rounds} so far, {mended}, so that its rank weighs by {told['yield']:.2f} in what is prescribed")
     return f"{_WORDS.get((was, v.status), str(v.status).capitalize())}: {'; '.join(parts)}."
 
 
