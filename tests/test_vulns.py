@@ -81,6 +81,22 @@ def test_a_name_a_note_and_who_looks_after_it_stay_over_later_rounds(folder: Pat
     assert shown(folder, "V2")["name"] != "Talks of bread"
 
 
+@pytest.mark.parametrize(("what", "told"), [("rename", "a name"), ("note", "a note"), ("assign", "who looks after it")])
+def test_a_run_without_words_is_no_edit_of_the_latest_run(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, what: str, told: str
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    measure(Path("runs/other"), 0, "a")
+    assert call("vulns", what, "V1", "run") == (2, "", f"breakfix: run is a run; give {told} after it\n")
+    assert not shown(Path("runs/other"), "V1")["notes"]
+
+
+def test_who_looks_after_what_is_a_column_where_somebody_does(folder: Path) -> None:
+    assert "assignee" not in done(str(folder))
+    done("assign", "V1", str(folder), "Ada")
+    assert "assignee" in done(str(folder)) and "Ada" in done(str(folder))
+
+
 @pytest.mark.parametrize("later", ["a", "b"], ids=["same cases", "new cases"])
 def test_a_merge_stays_and_its_cell_opens_no_new_one(folder: Path, later: str) -> None:
     done("merge", "V1", "V2", str(folder))

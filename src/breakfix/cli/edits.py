@@ -43,7 +43,7 @@ class _Desk:
 
 def rename(arguments: Arguments) -> int:
     """breakfix vulns rename"""
-    name = _said(arguments.name, "a name")
+    name = _said(arguments.name, "a name", arguments)
     with _desk(arguments) as desk:
         v = desk.find(arguments.id)
         desk.add("rename", v.id, name)
@@ -53,7 +53,7 @@ def rename(arguments: Arguments) -> int:
 
 def note(arguments: Arguments) -> int:
     """breakfix vulns note"""
-    text = _said(arguments.text, "a note")
+    text = _said(arguments.text, "a note", arguments)
     with _desk(arguments) as desk:
         v = desk.find(arguments.id)
         desk.add("note", v.id, text)
@@ -63,7 +63,7 @@ def note(arguments: Arguments) -> int:
 
 def assign(arguments: Arguments) -> int:
     """breakfix vulns assign"""
-    who = " ".join(arguments.who.split())
+    who = _said(arguments.who, "who looks after it", arguments) if arguments.who.strip() else ""
     with _desk(arguments) as desk:
         v = desk.find(arguments.id)
         desk.add("assign", v.id, who)
@@ -159,7 +159,11 @@ def _user() -> str:
         return "somebody"
 
 
-def _said(text: str, what: str) -> str:
+def _said(text: str, what: str, arguments: Arguments) -> str:
+    """On one line. UserError where it has no words, or is a run's folder and nothing else was given as that: the words
+    were forgotten, and the edit would go to the latest run."""
+    if arguments.run is None and (Path(text) / "ledger.db").is_file():
+        raise UserError(f"{text} is a run; give {what} after it")
     text = " ".join(text.split())
     if not text:
         raise UserError(f"{what} of no words; give some")
@@ -178,7 +182,7 @@ def _chosen(v: Vulnerability, ledger: Ledger, arguments: Arguments) -> tuple[Cal
         return found is not None and word.lower() in found.text.lower()
 
     if arguments.topic is not None:
-        _said(arguments.topic, "a topic")
+        _said(arguments.topic, "a topic", arguments)
         taken, wanted = {case for case in mine if has(case)}, f"with {word!r} in the request"
     else:
         taken, wanted = {id.strip() for id in arguments.cases.split(",") if id.strip()}, "among those given"

@@ -43,7 +43,9 @@ def all_of_them(arguments: Arguments) -> int:
     many = f"{len(shown)} {'vulnerability' if len(shown) == 1 else 'vulnerabilities'}"
     print(f"{output.line(str(run))}, round {round}: {many}{of}{_sought(scored)}")
     if shown:
-        output.table(_HEADER, [_cells(v) for v in shown])
+        held = any(v["assignee"] for v in shown)  # else a column of dashes
+        kept = [i for i, name in enumerate(_HEADER) if held or name != "assignee"]
+        output.table([_HEADER[i] for i in kept], [[_cells(v)[i] for i in kept] for v in shown])
     return 0
 
 
