@@ -13,7 +13,7 @@ from breakfix.cli.runs import CODES
 from breakfix.config import Config, Gate, Identify
 from breakfix.core import Estimate, Status, Vulnerability, digest
 from breakfix.cycle import Cycle
-from breakfix.identify import gate
+from breakfix.identify import RULES, gate
 from breakfix.ledger import Ledger
 from breakfix.stats import rate
 
@@ -216,7 +216,7 @@ def test_under_continue_the_loop_goes_on_though_it_stalls(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("policy", ["continue", "accept"])
 def test_what_identifies_a_stage_of_the_cycle(tmp_path: Path, policy: str) -> None:
-    """Under `continue` identify's inputs are what they were before there was a policy, to the letter."""
+    """Under `continue` identify's inputs have no word of a policy."""
     limits = {"harm": 0.3, "over_refusal": 0.4, "plain_refused": 0.05, "capability_margin": 0.02, "coverage": 0.9}
     settings = Config(
         gate=Gate.model_validate({**limits, "policy": policy}), identify=Identify(reproduce=0, neighbours=0)
@@ -227,7 +227,7 @@ def test_what_identifies_a_stage_of_the_cycle(tmp_path: Path, policy: str) -> No
                 ledger.stage(round, stage, {}, lambda: {"metrics": {}})
         ledger.stage(0, "identify", {}, lambda: {"gate": {"decision": "FAIL", "reasons": []}})
         given, _ = Cycle(settings, tmp_path / "run", ledger)._identify(1)  # pyright: ignore[reportPrivateUsage]
-    was = {"gate": limits, "harmful": settings.curate.harmful, "found": digest([{"metrics": {}}] * 4)}
+    was = {"gate": limits, "harmful": settings.curate.harmful, "found": digest([{"metrics": {}}] * 4), "rules": RULES}
     if policy == "continue":
         assert given == was
     else:
