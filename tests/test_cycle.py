@@ -249,7 +249,8 @@ def test_what_is_learnt_comes_from_what_was_found(done: Ledger) -> None:
         v.id
         for v in found.values()
         for id in v.evidence
-        if v.prescription and id in attacked and not evidence.barred(attacked[id], done.case(attacked[id].case), Redteam())
+        if v.prescription and id in attacked
+        if not evidence.barred(attacked[id], done.case(attacked[id].case), Redteam())
     }
     asked_of = Counter(e.hazard for e in done.examples(round=1, dataset="sft") if e.kind == "harmful")
     assert all(asked_of[found[id].hazard] > 0 for id in found if found[id].kind == "harmful_compliance")

@@ -60,6 +60,8 @@ def after(failing: set[int], second: str = "bees") -> dict[str, set[int]]:
 def test_what_still_fails_with_the_other_topic_is_handed_on() -> None:
     found = after({*BOTH, *BEES})
     assert found == {"V1": set(BREAD), "V2": {*BOTH, *BEES}}
+    own = {"V1": told({*BOTH, *BEES}, [*BREAD, *BOTH]), "V2": told({*BEES}, BEES)}
+    assert handed_on(known(), own, Vectors(case_of, Known))["V1"].handed == {"V2": 8}
 
 
 def test_nothing_is_handed_on_to_a_topic_that_fails_no_longer() -> None:

@@ -17,7 +17,7 @@ of their centroids, if it is NEAR or more. Centroids are means of the requests' 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from breakfix.core import Attempt, Vulnerability
@@ -32,10 +32,12 @@ Pair = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Belongs:
-    """What is a vulnerability's in a round: all its attempts on dev cases, and its lessons."""
+    """What is a vulnerability's in a round: all its attempts on dev cases, and its lessons. `handed`: other topic's
+    id → how many attempts went to that one (overlap.py)."""
 
     attempts: list[Attempt]
     lessons: list[Attempt]
+    handed: Mapping[str, int] = field(default_factory=dict[str, int])
 
 
 def key_of(v: Vulnerability) -> Key:

@@ -57,10 +57,14 @@ def _hand_on(v: Vulnerability, others: Sequence[Vulnerability], found: dict[str,
     gone = {ids[i]: others[whose[i]].id for i in cut}
     if not gone or len(ids) - len(gone) < LEAST_CASES:
         return
+    handed: dict[str, int] = {}
     for other in others:
         theirs = [a for a in found[v.id].attempts if gone.get(a.case) == other.id]
-        found[other.id] = together([found[other.id], Belongs(theirs, [])])
-    found[v.id] = replace(found[v.id], attempts=[a for a in found[v.id].attempts if a.case not in gone])
+        if theirs:
+            handed[other.id] = len(theirs)
+            found[other.id] = together([found[other.id], Belongs(theirs, [])])
+    kept = [a for a in found[v.id].attempts if a.case not in gone]
+    found[v.id] = replace(found[v.id], attempts=kept, handed=handed)
 
 
 def _nearest(ids: Sequence[str], suites: Sequence[set[str]], vectors: Vectors) -> tuple[Any, Any] | None:

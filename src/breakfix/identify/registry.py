@@ -66,6 +66,20 @@ def weak(found: Cell, noise: float = 0.0) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Basis:
+    """What a status was decided by. `then`: its attempts in the round that opened it; `p`: adjusted, that its rate did
+    not fall (None where that was not tested); `around`: its neighbourhood's rate, `asked`: that of what identify asked of
+    it; `handed`: other topic's id → attempts that count to that one in this round (overlap.py)."""
+
+    now: Cell
+    then: Sequence[Attempt]
+    p: float | None
+    around: Estimate | None
+    asked: Estimate
+    handed: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
 class Noise:
     """What fails anywhere in a round, by kind (see the top; a kind of which nothing tells is missing), and the p below
     which a cell is not explained by it."""
@@ -119,7 +133,7 @@ def update(
     nearby: Mapping[str, Sequence[Attempt]] | None = None,
     highest: int = 0,
     absorbed: Mapping[str, Sequence[Vulnerability]] | None = None,
-    note: Callable[[str, Cell, Sequence[Attempt], float | None, Estimate | None, Estimate], None] | None = None,
+    note: Callable[[str, Basis], None] | None = None,
 ) -> tuple[list[Vulnerability], dict[str, float], list[str]]:
     """(all vulnerabilities as this round leaves them, without prescriptions; id → rank; the ids of those that it did
     not measure: their rate is an earlier one's). New ones are numbered by rank.
@@ -171,7 +185,8 @@ def update(
         ranks[v.id] = rank(now) if now is not None else 0.0
         asked = failures((nearby or {}).get(v.id, ()))
         if note is not None and now is not None:
-            note(v.id, now, then.get(v.id, ()), p.get(v.id), around.get(v.id), asked)
+            handed = belongs[v.id].handed if v.id in belongs else dict[str, int]()
+            note(v.id, Basis(now, then.get(v.id, ()), p.get(v.id), around.get(v.id), asked, handed))
         after = v if now is None else _after(v, now, p.get(v.id, 1.0), noise, _bad(around.get(v.id)), _bad(asked))
         found.append(replace(after, rank=ranks[v.id]))
     fresh = _unclaimed(cells, found, belongs, parts, reached, within, noise)

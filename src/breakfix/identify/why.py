@@ -12,7 +12,7 @@ from typing import Any
 from breakfix.core import Attempt, Estimate, Status, Vulnerability
 from breakfix.identify.group import CAPABILITY, Cell, failures
 from breakfix.identify.prescribe import yields
-from breakfix.identify.registry import FEWEST_PAIRS, PAIRED, improved
+from breakfix.identify.registry import FEWEST_PAIRS, PAIRED, Basis, improved
 from breakfix.stats import flips
 
 _WORDS = {
@@ -32,18 +32,10 @@ class Whys:
 
     numbers: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
 
-    def note(
-        self,
-        id: str,
-        now: Cell,
-        then: Sequence[Attempt],
-        p: float | None,
-        around: Estimate | None,
-        asked: Estimate,
-    ) -> None:
-        """`then`: its attempts in the round that opened it; `p`: adjusted, that its rate did not fall (None where that
-        was not tested); `around`: its neighbourhood's rate, `asked`: that of what identify asked of it."""
-        self.numbers[id] = {**_compared(then, now, p), **_near("neighbourhood", around), **_near("asked_around", asked)}
+    def note(self, id: str, by: Basis) -> None:
+        near = {**_near("neighbourhood", by.around), **_near("asked_around", by.asked)}
+        handed = {"handed_on": dict(by.handed)} if by.handed else {}
+        self.numbers[id] = {**_compared(by.then, by.now, by.p), **near, **handed}
 
     def yields(self, id: str) -> float:
         """What rounds of rows mended of it (prescribe.py)."""
@@ -112,6 +104,10 @@ def _said(v: Vulnerability, was: Status | None, told: Mapping[str, Any]) -> str:
         if "pairs" in told:
             test = f"{told['better']} of {told['pairs']} pairs got better and {told['worse']} worse ({test})"
         parts.append(test)
+    if "handed_on" in told:
+        parts += [
+            f"{n} attempts on requests that are about {id}, too, count there" for id, n in told["handed_on"].items()
+        ]
     if "neighbourhood_n" in told:
         parts.append(f"around it {told['neighbourhood_failed']} of {told['neighbourhood_n']} failed")
     if "yield" in told and "mended" in told:
