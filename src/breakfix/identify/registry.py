@@ -68,8 +68,8 @@ def weak(found: Cell, noise: float = 0.0) -> bool:
 @dataclass(frozen=True, slots=True)
 class Basis:
     """What a status was decided by. `then`: its attempts in the round that opened it; `p`: adjusted, that its rate did
-    not fall (None where that was not tested); `around`: its neighbourhood's rate, `asked`: that of what identify asked of
-    it; `handed`: other topic's id → attempts that count to that one in this round (overlap.py)."""
+    not fall (None where that was not tested); `around`: its neighbourhood's rate, `asked`: that of what identify asked
+    of it; `handed`: other topic's id → attempts that count to that one in this round (overlap.py)."""
 
     now: Cell
     then: Sequence[Attempt]
