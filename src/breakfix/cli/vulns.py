@@ -43,9 +43,7 @@ def all_of_them(arguments: Arguments) -> int:
     many = f"{len(shown)} {'vulnerability' if len(shown) == 1 else 'vulnerabilities'}"
     print(f"{output.line(str(run))}, round {round}: {many}{of}{_sought(scored)}")
     if shown:
-        held = any(v["assignee"] for v in shown)  # else a column of dashes
-        kept = [i for i, name in enumerate(_HEADER) if held or name != "assignee"]
-        output.table([_HEADER[i] for i in kept], [[_cells(v)[i] for i in kept] for v in shown])
+        output.table(("id", "status", "failed", "95 %", "n", "name"), [_row(v) for v in shown])
     return 0
 
 
@@ -154,6 +152,14 @@ def _cells(v: Json) -> tuple[str, ...]:
     rate = v["rate"]
     return (v["id"], v["status"], f"{v['severity']:.1f}", figure(rate["value"]), interval(rate), str(rate["n"]),
             figure(v["reach"]), v["assignee"] or "–", _history(v), v["name"])  # fmt: skip
+
+
+def _row(v: Json) -> tuple[str, ...]:
+    """For the terminal: what is no figure of its attempts stands below the name."""
+    cells = dict(zip(_HEADER, _cells(v), strict=True))
+    held = f"; {v['assignee']} looks after it" if v["assignee"] else ""
+    below = f"{cells['history']}; severity {cells['severity']}, reach {cells['reach']}{held}"
+    return (*(cells[name] for name in ("id", "status", "failed", "95 %", "n")), f"{cells['name']}\n{below}")
 
 
 def _history(v: Json) -> str:
