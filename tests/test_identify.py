@@ -210,10 +210,15 @@ def vulnerability(id: str = "V1", kind: str = COMPLIANCE, **more: Any) -> Vulner
 
 def test_prescriptions_share_half_of_the_harmful_rows_by_weight() -> None:
     three = [vulnerability("V1"), vulnerability("V2", REFUSAL), vulnerability("V3", CAPABILITY, hazard="")]
-    assert prescriptions(three, {"V1": 0.6, "V2": 0.2, "V3": 0.2}, harmful=100) == {
-        "V1": {"harmful": 30, "twins": 30},
-        "V2": {"twins": 10},
-        "V3": {"plain": 10},
+    assert prescriptions(three, {"V1": 0.6, "V2": 0.3, "V3": 0.2}, harmful=100) == {
+        "V1": {"harmful": 50, "twins": 50},
+        "V2": {"twins": 30},  # a budget of their own, for their rows are added
+        "V3": {"plain": 20},
+    }
+    two = [vulnerability("V1"), vulnerability("V2", hazard="privacy")]
+    assert prescriptions(two, {"V1": 0.6, "V2": 0.2}, harmful=100) == {
+        "V1": {"harmful": 38, "twins": 38},  # 37.5
+        "V2": {"harmful": 12, "twins": 12},
     }
     assert prescriptions(three[:1], {"V1": 0.3}, harmful=480) == {"V1": {"harmful": 64, "twins": 64}}  # the most
     everyday = vulnerability("V4", REFUSAL, hazard="")

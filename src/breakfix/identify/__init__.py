@@ -18,7 +18,7 @@ from breakfix.ledger import Ledger
 from breakfix.stats import from_json
 
 STAGES = ("evaluate", "redteam")
-RULES = 2  # of how vulnerabilities live, rank and prescribe; a round identified by others is identified anew
+RULES = 3  # of how vulnerabilities live, rank and prescribe; a round identified by others is identified anew
 PEOPLE = "human"  # the stage of what people did by hand, whenever they liked
 
 

@@ -14,8 +14,10 @@
         over_refusal         {"twins": rows}; of everyday requests {"plain": rows}
         capability_loss      {"plain": rows}
 
-As many share as would have LEAST rows each, the weightiest first; the others have none. They are rows of the
-vulnerability's hazard and language. A fixed vulnerability prescribes nothing.
+As many share as would have LEAST rows each, the weightiest first; the others have none. Harm has such a budget,
+and so have needless refusals and lost capability together: theirs are added to the round's twins and plain rows
+(curate/mix.py) and take nothing from it. They are rows of the vulnerability's hazard and language. A fixed one
+prescribes nothing.
 """
 
 from __future__ import annotations
@@ -68,7 +70,10 @@ def prescriptions(
 ) -> dict[str, dict[str, int]]:
     """Vulnerability id → rows, for those of the ones given (the open ones) that have any. `harmful`: harmful rows a
     round."""
-    rows = _shared({v.id: weights[v.id] for v in vulnerabilities if weights[v.id] > 0}, round(BUDGET * harmful))
+    rows: dict[str, int] = {}
+    for harm in (True, False):
+        here = {v.id: w for v in vulnerabilities if (v.kind == COMPLIANCE) == harm and (w := weights[v.id]) > 0}
+        rows |= _shared(here, round(BUDGET * harmful))
     return {v.id: _rows(v, rows[v.id]) for v in vulnerabilities if rows.get(v.id)}
 
 

@@ -26,7 +26,8 @@ or `breakfix curate RUN --round {next}`. Left as it is, or deleted, it changes n
     weight = rank × yield: 0.5 before any round had rows of it; then (mended + 1) ÷ (failed then + 2), of what failed
              in the round that opened it
     rows   = {share:g} × {harmful} (curate.harmful) × weight ÷ sum of the weights, at most {most}, for as many as would
-             have {least} each; the others have none
+             have {least} each; the others have none. Needless refusals and lost capability share as many
+             again: these rows are added to a round's, by a fifth at most
 
 harmful, twins, plain: rows, from 0 on; an entry without them, or that is taken out, has none. They say where a
   round's rows come from, and how many are made of failures; how many a round has is the config's to say (curate).
