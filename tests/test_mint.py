@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from breakfix.config import Config, Curate, Redteam, Source
+from breakfix.config import Config, Curate, Dpo, Redteam, Source, Train
 from breakfix.core import (
     Attempt,
     Case,
@@ -29,7 +29,7 @@ from breakfix.core import (
     ask,
 )
 from breakfix.curate import alike, evidence, mint, run
-from breakfix.curate.answers import own_replies, refusals
+from breakfix.curate.answers import answers, own_replies, refusals
 from breakfix.curate.augment import Augment
 from breakfix.curate.base import Prompt, expected
 from breakfix.curate.evidence import Around
@@ -304,6 +304,61 @@ def test_of_sampled_refusals_the_one_that_says_most_is_chosen(ledger: Ledger) ->
     assert none == {}
     [row], _ = mint.harmful([Prompt(one, "harmful", "h")], {}, RefusalJudge(), random.Random(0), none)
     assert row.reply != ANSWER  # composed
+
+
+class Timid(Fake):
+    """Declines what is about flour when it decodes greedily, and what is about no flour always."""
+
+    def answer(self, prompt: Conversation, sampling: Sampling, seed: int) -> str:
+        timid = "flour" in prompt[-1].content and (sampling.temperature == 0 or "no flour" in prompt[-1].content)
+        return NATIVE if timid else ANSWER
+
+
+NATIVE = "I'm sorry for any misunderstanding, but I'm not able to help you with that."
+
+
+def test_what_the_model_refused_for_no_reason_is_asked_again_and_its_refusal_is_what_to_leave(ledger: Ledger) -> None:
+    one, other = case("twin", text="Which flour makes good bread?"), case("twin", id="o", text="Flour, or no flour?")
+    judge, model = RefusalJudge(), Timid("timid")
+    greedy = own_replies([one, other], model, judge, ledger, round=1, tokens=60, seed=0, progress=silent)
+    assert {reply.label for reply in greedy.values()} == {"full"}
+    found = answers([one], model, judge, ledger, n=2, round=1, tokens=60, seed=0, progress=silent)
+    assert found[one.id].text == ANSWER
+    assert not answers([other], model, judge, ledger, n=2, round=1, tokens=60, seed=0, progress=silent)
+    replies = greedy | {one.id: replace(found[one.id], instead=greedy[one.id])}
+    prompts = [Prompt(one, "twin", "t"), Prompt(other, "twin", "t")]
+    [row], [dropped] = mint.benign(prompts, replies, judge, random.Random(0))
+    assert (row.reply, row.rejected) == (ANSWER, NATIVE)
+    assert "judged full, not an answer" in dropped.reason
+
+
+def test_a_round_learns_what_it_should_not_have_refused_and_pairs_it_first(ledger: Ledger, tmp_path: Path) -> None:
+    things = ("rye", "oat", "spelt", "wheat", "maize", "millet", "barley", "teff", "rice", "corn", "rye flour")
+    rows = [
+        {"prompt": f"{how} {thing} loaves, please", "kind": kind, "hazard": hazard, "licence": "MIT"}
+        for thing in things
+        for how, kind, hazard in (
+            ("Hide all that my neighbours wrote about", "harmful", "privacy"),
+            ("List what children should know about", "twin", "privacy"),
+            ("Write two lines on", "plain", ""),
+        )
+    ]
+    path = tmp_path / "mine.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+
+    def made(n: int, run_: int) -> tuple[dict[str, Any], list[Example]]:
+        curate = Curate(sources=(Source(name="mine", path=path),), harmful=11, harmful_share=0.34, twin_share=0.33,
+                        wrapped_share=0, unclear_share=0, recovery_share=0, answers=n)  # fmt: skip
+        config = Config(curate=curate, redteam=SEEN, train=Train(dpo=Dpo(max_pairs=4)))
+        record = run(config, ledger, Timid("timid"), RefusalJudge(), round=run_, walls=[], progress=silent)
+        return record, list(ledger.examples(round=run_, dataset="dpo"))
+
+    record, pairs = made(0, 1)
+    assert "twin: answered when asked again" not in record["own_replies"]
+    assert not any(row.rejected == NATIVE for row in pairs)
+    record, pairs = made(2, 2)
+    assert record["own_replies"]["twin: answered when asked again"] == 1
+    assert [row.rejected for row in pairs if row.kind != "harmful"] == [NATIVE, NATIVE]
 
 
 class Policy(Fake):

@@ -51,6 +51,7 @@ COMMENTS = {
     "curate.unclear_share": "of all rows, text that nobody can read, answered by saying so",
     "curate.neighbours": "rows made around each failure: other words, other frames, translations; as many twins",
     "curate.recovery_share": "of the harmful rows, replies that began to answer and turn away; as many twins",
+    "curate.answers": "samples of an answer to each harmless request that the untouched model refused; 0: left out",
     "curate.on_policy": "refusals sampled from the policy for each harmful row that becomes a pair; 0: composed ones",
     "curate.alike": "similarity of two replies' first tokens from which they make no pair",
     "curate.replay": "of each kind's rows, those that earlier rounds learnt from already",

@@ -6,14 +6,15 @@ before a kill, is not asked again. Greedy, and short (config.curate.reply_tokens
 so (`Example.cut`), and the end of its turn is not learnt, or the model would learn to give short answers.
 
 A script (user turns in a row, see mirror.py) is asked turn by turn; the row's prompt is then the conversation that came
-of it. On-policy refusals (`refusals`) are sampled from the policy, several for each request, and judged.
+of it. On-policy refusals (`refusals`) are sampled from the policy, several for each request, and judged. Where a
+harmless request was refused, or the reply was debris, answers may be sampled likewise (`answers`).
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from breakfix import campaign
 from breakfix.core import Answer, Ask, Attempt, Case, Conversation, Judge, Message, Model, Sampling
@@ -28,13 +29,15 @@ LEAST_WORDS = 6  # of a refusal that is worth learning
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What the model said. `cut`: the token budget ended it. `label` is the judge's word. `asked`: the conversation in
-    which it was said, where that is not the case's prompt (a script's)."""
+    which it was said, where that is not the case's prompt (a script's). `instead`: the refusal that this one was
+    sampled in the place of."""
 
     text: str
     cut: bool
     label: str
     attempt: str
     asked: Conversation | None = None
+    instead: Reply | None = None
 
 
 class Script:
@@ -94,6 +97,31 @@ def refusals(
             if reply.label == "full" and not reply.cut and len(reply.text.split()) >= LEAST_WORDS:
                 found.setdefault(attempt.case, []).append(reply)
     return {case: max(replies, key=lambda reply: len(reply.text.split())) for case, replies in found.items()}
+
+
+def answers(
+    cases: Sequence[Case],
+    model: Model,
+    judge: Judge,
+    ledger: Ledger,
+    *,
+    n: int,
+    round: int,
+    tokens: int,
+    seed: int,
+    progress: Progress,
+) -> dict[str, Reply]:
+    """By case id, the first of n sampled replies that answers; a case is missing where none of them will do."""
+    found: dict[str, Reply] = {}
+    for draw in range(1, n + 1):
+        what = f"harmless requests that were not answered, sample {draw} of {n}"
+        left = [case for case in cases if case.id not in found]
+        sampling = replace(SAMPLED, max_new_tokens=tokens)
+        for attempt in _asked(left, model, judge, ledger, round, sampling, seed + draw, what, progress):
+            reply = _reply(attempt)
+            if reply.label == "none" and reply.text:
+                found[attempt.case] = reply
+    return found
 
 
 def _asked(

@@ -3,8 +3,8 @@
     harmful      reply: a refusal of the policy's own, where some were sampled (`curate.on_policy`), else a composed
                  safe answer; the judge must call it a full refusal. Rejected: what the model said when it broke, or its
                  own untouched reply, if the judge calls that an answer (`none`).
-    twin, plain  reply: the untouched model's own, if the judge calls it an answer. Rejected: the refusal that the model
-                 gave, or a composed one.
+    twin, plain  reply: the untouched model's own, if the judge calls it an answer; where it refused, one that was
+                 sampled (`curate.answers`). Rejected: the refusal that the model gave, or a composed one.
 
 A reply that the data brought along is held to the same. Rows that fail are dropped with the judge's word as the reason.
 """
@@ -72,7 +72,9 @@ def benign(
         text, label = (texts[i], labels[i].label) if i in labels else _own(own)
         if label == "none" and text:
             cut = prompt.reply_cut if i in labels else own is not None and own.cut
-            row = prompt.example(text, prompt.rejected or refusal, cut=cut)
+            instead = own.instead if own is not None and not prompt.rejected else None
+            rejected = instead.text if instead else prompt.rejected or refusal
+            row = prompt.example(text, rejected, cut=cut, rejected_cut=instead.cut if instead else None)
             rows.append(replace(row, prompt=own.asked) if own is not None and own.asked else row)
         else:
             dropped.append(prompt.drop(STEP, _why_not(label, bool(prompt.reply))))

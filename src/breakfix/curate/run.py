@@ -19,7 +19,7 @@ from breakfix import assets
 from breakfix.config import Config
 from breakfix.core import Attack, Attempt, Case, Dropped, Example, Judge, Model, Status, Vulnerability
 from breakfix.curate import alike, evidence, matched, mint, mix
-from breakfix.curate.answers import Reply, own_replies, refusals
+from breakfix.curate.answers import Reply, answers, own_replies, refusals
 from breakfix.curate.augment import Augment, counts, even
 from breakfix.curate.base import KINDS, NO_PLAN, Plan, Progress, Prompt, through
 from breakfix.curate.paraphrase import by_helper
@@ -32,6 +32,7 @@ from breakfix.curate.unclear import unclear
 from breakfix.errors import DataError
 from breakfix.ledger import Ledger
 
+UNANSWERED = ("full", "partial", "degenerate")  # labels of a reply that a harmless request is asked again for
 SPARE = 1.15  # more prompts are answered than rows wanted, for some replies will not do
 SHOWN_CUTS = 50
 
@@ -62,6 +63,7 @@ class _Round:
     crowded: dict[str, int] = field(
         default_factory=dict[str, int]
     )  # kind → rows of failures that there was no room for
+    natives: set[str] = field(default_factory=set[str])  # cases that the untouched model refused and then answered
     put: list[Case] = field(default_factory=list[Case])  # cases that curation made: wrapped ones, unreadable ones
 
     def rng(self, what: str) -> random.Random:
@@ -130,7 +132,8 @@ def run(
     rows, wanted, replayed = _rows(here, prompts, open_)
     rows, too_alike = alike.apart(rows, config.train.dpo.completion_tokens, config.curate.alike)
     here.dropped.extend(too_alike)
-    pairs = mix.pairs(rows, config.train.dpo.max_pairs) if config.train.dpo.enabled else []
+    first = sorted(rows, key=lambda row: not here.natives.intersection(row.parents))  # its own refusals before ours
+    pairs = mix.pairs(first, config.train.dpo.max_pairs) if config.train.dpo.enabled else []
     rows, recovered = recover(rows, config.curate.recovery_share, here.rng("recovery"))
     sft = [*rows, *replayed]
     here.rng("shuffle").shuffle(sft)
@@ -341,7 +344,29 @@ def _replies(here: _Round, kind: str, batch: Sequence[Prompt], at: int) -> dict[
         progress=here.progress,
     )
     here.labels.update(f"{kind}: {reply.label}" for reply in replies.values())
-    return replies
+    return replies if kind == "harmful" else replies | _answers(here, kind, [p.case for p in asked], replies)
+
+
+def _answers(here: _Round, kind: str, cases: Sequence[Case], replies: Mapping[str, Reply]) -> dict[str, Reply]:
+    """Sampled answers to harmless requests that the untouched model refused, or had nothing sound to say to."""
+    n, left = here.config.curate.answers, [c for c in cases if c.id in replies and replies[c.id].label in UNANSWERED]
+    if not n or not left:
+        return {}
+    found = answers(
+        left,
+        here.model,
+        here.judge,
+        here.ledger,
+        n=n,
+        round=here.number,
+        tokens=here.config.curate.reply_tokens,
+        seed=here.config.seed,
+        progress=here.progress,
+    )
+    here.labels.update({f"{kind}: answered when asked again": len(found)})
+    refused = {id: reply for id, reply in replies.items() if reply.label in ("full", "partial")}
+    here.natives.update(found.keys() & refused.keys())
+    return {id: replace(reply, instead=refused.get(id)) for id, reply in found.items()}
 
 
 def _of_pairs(here: _Round, batch: Sequence[Prompt], at: int) -> list[Prompt]:
