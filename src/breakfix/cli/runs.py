@@ -51,9 +51,16 @@ def stage(arguments: Arguments) -> int:
         write_reports(cycle.ledger, folder)
     if arguments.json:
         output.as_json(record)
+    elif arguments.command == "identify":
+        shown = {name: value for name, value in record.items() if name not in ("why", "ranks")}
+        print("\n".join(output.summary(shown | {"gate": record["gate"]["decision"]})))
+        run, at = output.line(str(folder)), f"--round {arguments.round}"
+        output.note(
+            f"`breakfix gate {run} {at}` has the gate's conditions, `breakfix vulns {run} {at}` the vulnerabilities"
+        )
     else:
-        print("\n".join(output.summary({name: value for name, value in record.items() if name != "why"})))
-    return 0  # why each status is what it is: `breakfix vulns show`
+        print("\n".join(output.summary(record)))
+    return 0
 
 
 def train(arguments: Arguments) -> int:

@@ -209,7 +209,9 @@ def _page(v: Json, run: Path) -> Iterator[str]:
         yield f"round {row['round']}, {row['by']}: {row['what']}: {row['text']}"
     yield from _shortest(v)
     first = f" ({', '.join(v['evidence'][:3])}{' …' if len(v['evidence']) > 3 else ''})" if v["evidence"] else ""
-    yield f"evidence: {len(v['evidence'])} attempts{first}"
+    many = f"{len(v['evidence'])} {'attempt' if len(v['evidence']) == 1 else 'attempts'}"
+    earlier = " of an earlier round" if v["evidence"] and rate["n"] and not rate["value"] else ""
+    yield f"evidence: {many} that failed{earlier}{first}"
     for transcript in v.get("transcripts", ()):
         yield f"attempt {transcript['id']}:"
         yield from (f"  {turn['role']}: {turn['text']}" for turn in transcript["turns"])
