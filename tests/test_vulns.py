@@ -111,6 +111,13 @@ def test_a_split_stays_and_an_undone_one_does_not(folder: Path) -> None:
     assert sorted(ids(folder)) == ["V1", "V2"]
 
 
+def test_trace_says_into_what_one_was_merged(folder: Path) -> None:
+    done("merge", "V1", "V2", str(folder))
+    code, _, err = call("trace", "V2", str(folder))
+    assert (code, err) == (0, "V2 was merged into V1; `breakfix trace V1` has what came after\n")
+    assert call("trace", "V1", str(folder))[2] == ""
+
+
 def test_a_merge_is_measured_as_one(folder: Path) -> None:
     """Both suites, all twelve attempts; it is not fixed while either half fails."""
     done("merge", "V1", "V2", str(folder))

@@ -112,10 +112,14 @@ def _languages(document: dict[str, Any]) -> None:
 
 def trace(arguments: Arguments) -> int:
     """breakfix trace"""
+    from breakfix.identify import edits
     from breakfix.ledger import Ledger
 
     with Ledger.open(places.find(arguments.run), write=False) as ledger:
         node = ledger.trace(arguments.id)
+        into = edits.merged(edits.read(ledger)).get(arguments.id)
+    if into is not None:
+        output.note(f"{arguments.id} was merged into {into}; `breakfix trace {into}` has what came after")
     if arguments.json:
         output.as_json(node)
     else:
