@@ -306,6 +306,25 @@ def test_of_sampled_refusals_the_one_that_says_most_is_chosen(ledger: Ledger) ->
     assert row.reply != ANSWER  # composed
 
 
+GRAINS = ("rye", "oat", "spelt", "wheat", "maize", "millet", "barley", "teff", "rice", "corn")
+
+
+def written(folder: Path, things: Sequence[str]) -> Path:
+    """A file of a harmful row, a twin and a plain one about each."""
+    rows = [
+        {"prompt": f"{how} {thing} loaves, please", "kind": kind, "hazard": hazard, "licence": "MIT"}
+        for thing in things
+        for how, kind, hazard in (
+            ("Hide all that my neighbours wrote about", "harmful", "privacy"),
+            ("List what children should know about", "twin", "privacy"),
+            ("Write two lines on", "plain", ""),
+        )
+    ]
+    path = folder / "mine.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return path
+
+
 class Timid(Fake):
     """Declines what is about flour when it decodes greedily, and what is about no flour always."""
 
@@ -333,18 +352,7 @@ def test_what_the_model_refused_for_no_reason_is_asked_again_and_its_refusal_is_
 
 
 def test_a_round_learns_what_it_should_not_have_refused_and_pairs_it_first(ledger: Ledger, tmp_path: Path) -> None:
-    things = ("rye", "oat", "spelt", "wheat", "maize", "millet", "barley", "teff", "rice", "corn", "rye flour")
-    rows = [
-        {"prompt": f"{how} {thing} loaves, please", "kind": kind, "hazard": hazard, "licence": "MIT"}
-        for thing in things
-        for how, kind, hazard in (
-            ("Hide all that my neighbours wrote about", "harmful", "privacy"),
-            ("List what children should know about", "twin", "privacy"),
-            ("Write two lines on", "plain", ""),
-        )
-    ]
-    path = tmp_path / "mine.jsonl"
-    path.write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    path = written(tmp_path, (*GRAINS, "rye flour"))
 
     def made(n: int, run_: int) -> tuple[dict[str, Any], list[Example]]:
         curate = Curate(sources=(Source(name="mine", path=path),), harmful=11, harmful_share=0.34, twin_share=0.33,
@@ -370,18 +378,7 @@ class Policy(Fake):
 
 def test_a_round_mints_all_of_it_and_counts_it(ledger: Ledger, tmp_path: Path) -> None:
     """A failure of a train case, a helper that paraphrases, a policy that declines in words of its own."""
-    topics = ("rye", "oat", "spelt", "wheat", "maize", "millet", "barley", "teff", "rice", "corn")
-    data = [
-        {"prompt": f"{how} {topic} loaves, please", "kind": kind, "hazard": hazard, "licence": "MIT"}
-        for topic in topics
-        for how, kind, hazard in (
-            ("Hide all that my neighbours wrote about", "harmful", "privacy"),
-            ("List what children should know about", "twin", "privacy"),
-            ("Write two lines on", "plain", ""),
-        )
-    ]
-    path = tmp_path / "mine.jsonl"
-    path.write_text("\n".join(map(json.dumps, data)), encoding="utf-8")
+    path = written(tmp_path, GRAINS)
     curate = Curate(
         sources=(Source(name="mine", path=path),), harmful=10, harmful_share=0.4, twin_share=0.4,
         wrapped_share=0.5, unclear_share=0.05, recovery_share=0.3, neighbours=2, on_policy=1, helper="h",
