@@ -95,7 +95,7 @@ class Vectors:
         ids: Iterable[str] = (),
     ) -> None:
         self.case_of, self.most = case_of, most
-        self.why = "" if opened else "no embedding model was given"
+        self.why = "" if opened else "topics are off (identify.topics)"
         self._opened, self._embedder, self._ids = opened, None, ids
         self._known: dict[str, Array] = {}
         self._form: Form | None = None

@@ -283,7 +283,6 @@ def _trainer(
     if kind == "sft":
         args = SFTConfig(
             **options,
-            train_sampling_strategy="group_by_length",
             dataset_kwargs={"skip_prepare_dataset": True},
         )
         made = Sft(args=args, **parts)

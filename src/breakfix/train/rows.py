@@ -11,6 +11,7 @@ from typing import Any
 
 from ..core import Example
 from ..models.render import prompt_ids, training_row, turn_end
+from .order import KIND
 from .weights import weigh
 
 
@@ -31,7 +32,7 @@ def sft_rows(
     first_weight: float = 1.0,
     row_weight: Mapping[str, float] | None = None,
 ) -> tuple[list[dict[str, Any]], list[Shortened]]:
-    """Rows {input_ids, labels}; labels are -100 on the prompt. What a prompt alone fills is left out (lost = all).
+    """Rows {input_ids, labels, kind}; labels are -100 on the prompt. What a prompt alone fills is left out.
 
     `first_tokens`: only that many tokens of a reply are learnt, but for a share of `whole_share` of the rows (the same
     ones each time). Whether to refuse is said in the first tokens, and in a loss that is a mean over tokens they would
@@ -41,7 +42,6 @@ def sft_rows(
     """
     rows: list[dict[str, Any]] = []
     shortened: list[Shortened] = []
-    kinds: list[str] = []
     complete: list[bool] = []
     end = len(turn_end(tokenizer))
     examples = list(examples)
@@ -57,10 +57,18 @@ def sft_rows(
             shortened.append(Shortened(example.id, len(completion) - max(0, room)))
             completion = completion[: max(0, room)]
         if completion:
-            rows.append({"input_ids": prompt + completion, "labels": [-100] * len(prompt) + completion})
-            kinds.append(example.kind)
+            rows.append(
+                {"input_ids": prompt + completion, "labels": [-100] * len(prompt) + completion, KIND: example.kind}
+            )
             complete.append(first_tokens is None or example.id in whole)
-    weigh(rows, kinds, complete, first=first_tokens or 0, first_weight=first_weight, row_weight=row_weight or {})
+    weigh(
+        rows,
+        [row[KIND] for row in rows],
+        complete,
+        first=first_tokens or 0,
+        first_weight=first_weight,
+        row_weight=row_weight or {},
+    )
     return rows, shortened
 
 
@@ -72,7 +80,7 @@ def _chosen(ids: set[str], share: float) -> set[str]:
 def dpo_rows(
     tokenizer: Any, examples: Iterable[Example], max_length: int, completion_tokens: int
 ) -> tuple[list[dict[str, Any]], list[Shortened]]:
-    """Rows {prompt_ids, chosen_ids, rejected_ids}; both sides cut to `completion_tokens` (the decision falls early).
+    """Rows {prompt_ids, chosen_ids, rejected_ids, kind}; both sides are cut to `completion_tokens`.
 
     A side that the token budget had cut stays open: the end of a turn is neither learnt nor unlearnt there.
     """
@@ -91,7 +99,7 @@ def dpo_rows(
             (tokenizer(text, add_special_tokens=False)["input_ids"] + ([] if cut else end))[:room]
             for text, cut in ((example.reply, example.cut), (example.rejected, example.rejected_cut))
         ]
-        rows.append({"prompt_ids": prompt, "chosen_ids": sides[0], "rejected_ids": sides[1]})
+        rows.append({"prompt_ids": prompt, "chosen_ids": sides[0], "rejected_ids": sides[1], KIND: example.kind})
     return rows, shortened
 
 

@@ -10,19 +10,19 @@ carry loss; `tests/test_train_speed.py` shows that the loss and gradients are th
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import trl.trainer.utils as trl_utils
 from datasets import Dataset
-from transformers.trainer_pt_utils import LengthGroupedSampler, get_length_grouped_indices
 from trl import DPOTrainer, SFTTrainer
 
 from .head import FewRows
 from .launch import beside, in_pieces
 from .lean import lean
+from .order import KIND, Stratified
 from .prefix import once
 from .references import References
 from .weights import COLUMN, Weighed
@@ -54,25 +54,6 @@ def _checkpointing(model: Any) -> bool:
     return bool(getattr(model, "is_gradient_checkpointing", False) if new is None else new)
 
 
-class ByLength(LengthGroupedSampler):
-    """Rows of about the same length together, in an order that a resumed epoch finds again.
-
-    transformers draws every epoch's order from the global generator, which a restarted process has at its beginning:
-    resumed in its second epoch, training would see some rows twice and others never.
-    """
-
-    epoch, seed = 0, 0
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[int]:
-        if self.epoch == 0:
-            return super().__iter__()
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        return iter(get_length_grouped_indices(self.lengths, self.batch_size, generator=generator))
-
-
 MOST_TOKENS = 2048  # in one pass on a CPU, padding included: about 4 GB of activations for a model of 135M
 
 
@@ -97,18 +78,21 @@ class Sft(SFTTrainer):
         return torch.stack(losses).sum()
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        sampler = super()._get_train_sampler(train_dataset)
-        if type(sampler) is LengthGroupedSampler:
-            batch = sampler.batch_size * self.args.world_size  # the same order as in one process
-            sampler = ByLength(batch, lengths=sampler.lengths)
-            sampler.seed = self.args.seed
-        return sampler
+        rows: Any = self.train_dataset if train_dataset is None else train_dataset
+        return _sampler(self.args, rows, [len(ids) for ids in rows["input_ids"]])
 
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         weights, rest = inputs.get(COLUMN), {key: value for key, value in inputs.items() if key != COLUMN}
         weighed: Any = model if weights is None else Weighed(model, weights)
         with sparing(self.accelerator.unwrap_model(model)):
             return super().compute_loss(weighed, rest, *args, **kwargs)
+
+
+def _sampler(args: Any, rows: Any, lengths: Sequence[int]) -> Stratified:
+    """Of rows that may have a column KIND. A step's rows are the same however many processes share them."""
+    kinds = rows[KIND] if KIND in rows.column_names else [""] * len(rows)
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+    return Stratified(kinds, lengths, batch, args.seed)
 
 
 class Preferred:
@@ -141,6 +125,10 @@ class Dpo(Preferred, DPOTrainer):
     def __init__(self, *args: Any, references: References | None = None, **kwargs: Any) -> None:
         self.references = references
         super().__init__(*args, **kwargs)
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+        rows: Any = self.train_dataset if train_dataset is None else train_dataset
+        return _sampler(self.args, rows, [len(ids) for ids in rows["prompt_ids"]])
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(dataset, Dataset) and "prompt_ids" in dataset.column_names:
