@@ -319,13 +319,15 @@ def gathered(trainer: Any, fresh: Callable[[], Any]) -> Any:
     gathers the weights into that. Every process must call this.
     """
     from peft import PeftModel
+    from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     accelerator = trainer.accelerator
     model = accelerator.unwrap_model(trainer.model)
     if sharded(trainer):
-        state = accelerator.get_state_dict(trainer.model)
+        state = accelerator.get_state_dict(trainer.model_wrapped)  # of ZeRO 3 only DeepSpeed's engine has one
         if not accelerator.is_main_process:
             return None
+        unset_hf_deepspeed_config()  # else ZeRO 3 would shard what is loaded now, and wait for the other processes
         model = filled(fresh(), state)
     if not accelerator.is_main_process:
         return None
