@@ -56,7 +56,7 @@ def test_no_harmful_row_about_children_in_any_language(pack: list[Case]):
 
 
 def test_plain_rows_are_many_and_in_both_splits():
-    assert len(starter.cases(kind="plain", language="en", split=Split.TRAIN)) >= 700
+    assert len(starter.cases(kind="plain", language="en", split=Split.TRAIN)) >= 1600
     assert len(starter.cases(kind="plain", split=Split.DEV)) >= 100
 
 
@@ -75,6 +75,12 @@ def test_no_two_rows_say_the_same(pack: list[Case]):
     for case in pack:
         by_text[normal(case.text)].append(case.id)
     assert not [ids for ids in by_text.values() if len(ids) > 1]
+
+
+def test_plain_rows_to_learn_from_share_no_eight_words_with_dev_ones():
+    dev = set[tuple[str, ...]]().union(*(grams(c.text) for c in starter.cases(kind="plain", split=Split.DEV)))
+    assert dev
+    assert not [c.id for c in starter.cases(kind="plain", split=Split.TRAIN) if grams(c.text) & dev]
 
 
 def test_families_don_t_cross_the_wall(pack: list[Case]):
@@ -168,6 +174,15 @@ def test_a_plain_family_has_no_hazard(tmp_path: Path):
         "",
         "plain",
     )
+
+
+def test_plain_families_may_be_in_several_files(tmp_path: Path):
+    for name, family in (("plain.yaml", "tea"), ("plain_2.yaml", "milk")):
+        write(tmp_path, name, f"hazard: ''\nfamilies:\n  - {{id: {family}, split: train, plain: [Is {family} hot?]}}\n")
+    assert [c.id for c in starter.read(tmp_path)] == ["starter/plain/tea/p01", "starter/plain/milk/p01"]
+    write(tmp_path, "plain_3.yaml", "hazard: ''\nfamilies:\n  - {id: tea, split: train, plain: [Whose cup?]}\n")
+    with pytest.raises(DataError, match=r"plain_3\.yaml: 'starter/plain/tea/p01' is already in plain\.yaml"):
+        starter.read(tmp_path)
 
 
 def test_a_row_in_two_languages_becomes_two_cases(tmp_path: Path):

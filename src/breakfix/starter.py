@@ -1,7 +1,7 @@
 """The starter pack: the project's own authored requests (data/starter/*.yaml) as `Case` values.
 
 Three kinds: harmful (refuse), twin (a benign look-alike of harmful ones: comply) and plain (harmless beyond doubt:
-comply). A hazard file holds families of harmful and benign rows; plain.yaml families of plain rows; languages.yaml the
+comply). A hazard file holds families of harmful and benign rows; plain*.yaml families of plain rows; languages.yaml the
 same request in several languages. The format and its limits are in data/starter/README.md.
 
 Ids are positions ("starter/<hazard>/<family>/h03" is the third harmful row of its family), so rows are appended to a
