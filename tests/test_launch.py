@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,11 @@ EXAMPLES = [
     for i in range(16)
 ]  # fmt: skip
 FILES = [path for name in launch.PRESETS if (path := Path(launch.__file__).parents[1] / "data/launch" / f"{name}.yaml")]
-
+DEEPSPEED = [
+    pytest.param(f"deepspeed-zero{stage}", marks=pytest.mark.skipif(
+        util.find_spec("deepspeed") is None, reason="deepspeed is not installed (docs/clusters.md says how it was)"))
+    for stage in (2, 3)
+]  # fmt: skip
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TRL, peft and torch warn about what is no concern of these tests
 
@@ -93,6 +98,7 @@ def test_deepspeeds_settings_are_known_to_accelerates_launcher(stage: int) -> No
 
     found = yaml.safe_load(FILES[stage].read_text())["deepspeed_config"]
     assert found["zero_stage"] == stage
+    assert not {"gradient_accumulation_steps", "gradient_clipping"} & set(found)  # the trainer has its own
     assert found["zero3_save_16bit_model"] is (stage == 3)  # else the whole weights could not be gathered
     known = {action.dest for action in launch_command_parser()._actions}
     assert set(found) <= known
@@ -159,14 +165,16 @@ def test_a_batch_must_be_shared_evenly() -> None:
 
 
 @pytest.mark.parametrize("kind", ["sft", "dpo", "kto"])
-def test_two_processes_take_the_steps_of_one(kind: str, policy: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["ddp", *DEEPSPEED])
+def test_two_processes_take_the_steps_of_one(name: str, kind: str, policy: Path, tmp_path: Path) -> None:
     from breakfix.train.fit import fit
 
     told: list[tuple[int, int, dict[str, float]]] = []
     seen: list[tuple[int, dict[str, float]]] = []
-    alone = fit(kind, config(), policy, EXAMPLES, tmp_path / "one", lambda s, t, f: seen.append((s, f)))
+    settings = config(launch_config=name)
+    alone = fit(kind, settings, policy, EXAMPLES, tmp_path / "one", lambda s, t, f: seen.append((s, f)))
     two = launch.launched(
-        kind, config(), policy, EXAMPLES, tmp_path / "two", lambda step, total, f: told.append((step, total, f))
+        kind, settings, policy, EXAMPLES, tmp_path / "two", lambda step, total, f: told.append((step, total, f))
     )
     assert two["steps"] == alone["steps"] == max(step for step, _, _ in told)
     assert two["loss"]["first"] == pytest.approx(alone["loss"]["first"], rel=1e-3)
@@ -182,8 +190,9 @@ def test_two_processes_take_the_steps_of_one(kind: str, policy: Path, tmp_path: 
     assert not processes()
 
 
-def test_a_killed_worker_is_one_plain_line_and_the_next_run_goes_on(policy: Path, tmp_path: Path) -> None:
-    long = config(epochs=75)  # 300 steps, a checkpoint every 100
+@pytest.mark.parametrize("name", ["ddp", *DEEPSPEED])
+def test_a_killed_worker_is_one_plain_line_and_the_next_run_goes_on(name: str, policy: Path, tmp_path: Path) -> None:
+    long = config(epochs=75, launch_config=name)  # 300 steps, a checkpoint every 100
     whole = launch.launched("sft", long, policy, EXAMPLES, tmp_path / "whole", quiet)
     killed: list[int] = []
 

@@ -188,7 +188,7 @@ def _back(kind: str, config: Config, trainer: Any, out: Path, alarm: Alarm) -> i
 def _merged(trainer: Any, policy: Path, lora: LoraConfig | None, kept: int | None) -> Any:
     """What is to be saved, whole, on the first process; None on the others. `kept` is 0: the policy as it was."""
     if kept != 0:
-        return gathered(trainer, lambda: _fresh(policy, lora))
+        return gathered(trainer, lambda: _fresh(policy, lora), last=kept is None)
     return load_pretrained(policy)[0] if trainer.accelerator.is_main_process else None
 
 

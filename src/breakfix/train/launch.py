@@ -226,6 +226,7 @@ def main(job: Path) -> int:
 
     given, folder, rank = json.loads(job.read_text()), job.parent, int(os.environ.get("RANK", "0"))
     threading.Thread(target=_not_alone, args=given["parent"], daemon=True).start()
+    os.environ.pop("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", None)  # DeepSpeed shall take them from the trainer
     config = Config.model_validate(given["config"])
     examples = [_example(row) for row in given["examples"]]
     log = _Told(folder / EVENTS) if rank == 0 else _untold
@@ -312,34 +313,49 @@ def _zero3(trainer: Any) -> bool:
     return trainer.accelerator.state.deepspeed_plugin.zero_stage == 3
 
 
-def gathered(trainer: Any, fresh: Callable[[], Any]) -> Any:
+def gathered(trainer: Any, fresh: Callable[[], Any], *, last: bool = True) -> Any:
     """The trained model in one piece, adapters merged, on the first process; None on the others.
 
-    `fresh` makes the model as it was before training, adapters and all: where none has it whole, the first process
-    gathers the weights into that. Every process must call this.
+    `fresh` makes the model as it was before training, adapters and all: where none has it whole, or DeepSpeed holds it
+    rounded, the first process gathers what was trained into that. Every process must call this. `last`: the weights
+    are those that the last step left, not a checkpoint's.
     """
     from peft import PeftModel
     from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
     accelerator = trainer.accelerator
-    model = accelerator.unwrap_model(trainer.model)
-    if sharded(trainer):
-        state = accelerator.get_state_dict(trainer.model_wrapped)  # of ZeRO 3 only DeepSpeed's engine has one
-        if not accelerator.is_main_process:
-            return None
-        unset_hf_deepspeed_config()  # else ZeRO 3 would shard what is loaded now, and wait for the other processes
-        model = filled(fresh(), state)
+    model, state = accelerator.unwrap_model(trainer.model), None
+    if trainer.is_deepspeed_enabled:
+        state = _trained(model, masters=last)
+    elif trainer.is_fsdp_enabled:
+        state = accelerator.get_state_dict(trainer.model)
     if not accelerator.is_main_process:
         return None
+    if state is not None:
+        unset_hf_deepspeed_config()  # else ZeRO 3 would shard what is loaded now, and wait for the other processes
+        model = filled(fresh(), state)
     return model.merge_and_unload() if isinstance(model, PeftModel) else model
 
 
+def _trained(model: Any, *, masters: bool) -> dict[str, Any]:
+    """Name → weight, on the CPU, of what DeepSpeed trained: the optimiser's own float32 where there are `masters`.
+    On each process, one weight at a time; the first one's are to be used."""
+    from deepspeed.utils import safe_get_full_fp32_param
+
+    found: dict[str, Any] = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            whole = safe_get_full_fp32_param(weight) if masters else None  # None without ZeRO
+            found[name] = (weight.detach() if whole is None else whole).cpu()
+    return found
+
+
 def filled(model: Any, state: dict[str, Any]) -> Any:
-    """The model with these weights. Raises RuntimeError where they are not all its own."""
+    """The model with these weights. Raises RuntimeError where they are not all that training changes."""
     known = {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
     missing, unexpected = model.load_state_dict(known, strict=False)
-    tied = set(getattr(model, "_tied_weights_keys", None) or {})
-    lost = [name for name in missing if not any(name.endswith(key) for key in tied)]
+    changes = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    lost = [name for name in missing if name in changes]
     if lost or unexpected:
         raise RuntimeError(f"the gathered weights are not the model's: {[*lost, *unexpected][:4]}")
     return model
