@@ -7,8 +7,8 @@ where they always do: after a kill, of a worker or of everything, the same comma
 A worker is `python -m breakfix.train.launch JOB`: it calls `fit.fit` as the stage itself does otherwise. A batch of the
 config is shared out (`share`), so that N processes take the steps that one would take.
 """
-# pyright: basic
-# (accelerate and torch.distributed are half untyped)
+# pyright: basic, reportMissingImports=false
+# (accelerate and torch.distributed are half untyped; deepspeed need not be there)
 
 from __future__ import annotations
 
