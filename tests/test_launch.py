@@ -26,11 +26,10 @@ EXAMPLES = [
     for i in range(16)
 ]  # fmt: skip
 FILES = [path for name in launch.PRESETS if (path := Path(launch.__file__).parents[1] / "data/launch" / f"{name}.yaml")]
-DEEPSPEED = [
-    pytest.param(f"deepspeed-zero{stage}", marks=pytest.mark.skipif(
-        util.find_spec("deepspeed") is None, reason="deepspeed is not installed (docs/clusters.md says how it was)"))
-    for stage in (2, 3)
-]  # fmt: skip
+NEEDS_DEEPSPEED = pytest.mark.skipif(
+    util.find_spec("deepspeed") is None, reason="deepspeed is not installed (docs/clusters.md says how it was)"
+)
+DEEPSPEED = [pytest.param(f"deepspeed-zero{stage}", marks=NEEDS_DEEPSPEED) for stage in (2, 3)]
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # TRL, peft and torch warn about what is no concern of these tests
 
@@ -133,6 +132,15 @@ def test_weights_in_pieces_can_not_go_back_to_a_checkpoint(name: str) -> None:
         launch.check(config(launch_config=name, stop_on_alarm=True))
 
 
+def test_zero3_takes_no_steps_of_two_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch.util, "find_spec", lambda name: True)
+    with pytest.raises(
+        ConfigError, match=r"preference is kto, whose steps .* take deepspeed-zero2 for train.launch_co"
+    ):
+        launch.check(config(launch_config="deepspeed-zero3", preference="kto"))
+    launch.check(config(launch_config="deepspeed-zero2", preference="kto"))
+
+
 def test_ddp_can() -> None:
     launch.check(config(stop_on_alarm=True))
 
@@ -164,8 +172,14 @@ def test_a_batch_must_be_shared_evenly() -> None:
 # ---- two processes
 
 
-@pytest.mark.parametrize("kind", ["sft", "dpo", "kto"])
-@pytest.mark.parametrize("name", ["ddp", *DEEPSPEED])
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        *(("ddp", kind) for kind in ("sft", "dpo", "kto")),
+        *(pytest.param("deepspeed-zero2", kind, marks=NEEDS_DEEPSPEED) for kind in ("sft", "dpo", "kto")),
+        *(pytest.param("deepspeed-zero3", kind, marks=NEEDS_DEEPSPEED) for kind in ("sft", "dpo")),
+    ],
+)
 def test_two_processes_take_the_steps_of_one(name: str, kind: str, policy: Path, tmp_path: Path) -> None:
     from breakfix.train.fit import fit
 
@@ -192,12 +206,15 @@ def test_two_processes_take_the_steps_of_one(name: str, kind: str, policy: Path,
 
 @pytest.mark.parametrize("name", ["ddp", *DEEPSPEED])
 def test_a_killed_worker_is_one_plain_line_and_the_next_run_goes_on(name: str, policy: Path, tmp_path: Path) -> None:
-    long = config(epochs=75, launch_config=name)  # 300 steps, a checkpoint every 100
-    whole = launch.launched("sft", long, policy, EXAMPLES, tmp_path / "whole", quiet)
+    """As one process that nobody killed would have."""
+    from breakfix.train.fit import fit
+
+    long = config(epochs=30, launch_config=name)  # 120 steps, a checkpoint every 40
+    whole = fit("sft", long, policy, EXAMPLES, tmp_path / "whole", quiet)
     killed: list[int] = []
 
     def kill(step: int, total: int, figures: dict[str, float]) -> None:
-        if step > 100 and not killed:
+        if step > 40 and not killed:
             workers = processes()
             assert len(workers) == 2
             killed.append(workers[1].pid)
@@ -213,7 +230,7 @@ def test_a_killed_worker_is_one_plain_line_and_the_next_run_goes_on(name: str, p
     assert not processes()
     steps: list[int] = []
     again = launch.launched("sft", long, policy, EXAMPLES, tmp_path / "out", lambda step, *_: steps.append(step))
-    assert min(steps) > 100 and max(steps) == 300 == again["steps"]
+    assert min(steps) > 40 and max(steps) == 120 == again["steps"]
     assert again["loss"]["last"] == pytest.approx(whole["loss"]["last"], rel=1e-3)
     one, other = tiny.weights(tmp_path / "whole"), tiny.weights(tmp_path / "out")
     assert all(torch.allclose(one[key], other[key], atol=1e-4) for key in one)

@@ -84,6 +84,11 @@ def check(config: Config) -> Path:
         raise ConfigError(
             f"train.launch_config: {name} needs deepspeed, which is not installed; pip install deepspeed, or take fsdp2"
         )
+    if kind == "DEEPSPEED" and pieces and config.train.preference == "kto":
+        raise ConfigError(
+            f"train.preference is kto, whose steps take two passes, and under {name} DeepSpeed fails at the second; "
+            "take deepspeed-zero2 for train.launch_config, or dpo"
+        )
     if kind == "FSDP":
         import torch
 
