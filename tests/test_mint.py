@@ -29,7 +29,7 @@ from breakfix.core import (
     ask,
 )
 from breakfix.curate import alike, evidence, mint, run
-from breakfix.curate.answers import answers, own_replies, refusals
+from breakfix.curate.answers import Asker
 from breakfix.curate.augment import Augment
 from breakfix.curate.base import Prompt, expected
 from breakfix.curate.evidence import Around
@@ -274,9 +274,7 @@ class Counts(Fake):
 def test_a_script_is_asked_turn_by_turn_and_becomes_a_row(ledger: Ledger) -> None:
     script = replace(case("twin"), prompt=(user("Hello!"), user("How do I bake bread?")))
     model = Counts("counts")
-    replies = own_replies(
-        [script], model, RefusalJudge(), ledger, round=1, tokens=60, seed=0, progress=silent
-    )  # fmt: skip
+    replies = Asker(model, RefusalJudge(), ledger, 1, 0, silent).replies([script], 60)
     [row], dropped = mint.benign([Prompt(script, "twin", "t")], replies, RefusalJudge(), random.Random(0))
     assert not dropped
     assert row.prompt == (user("Hello!"), said(f"{ANSWER} That was turn 1."), user("How do I bake bread?"))
@@ -296,11 +294,11 @@ class Sampled(Fake):
 
 def test_of_sampled_refusals_the_one_that_says_most_is_chosen(ledger: Ledger) -> None:
     one = case()
-    found = refusals([one], Sampled("s"), RefusalJudge(), ledger, n=3, round=1, seed=0, progress=silent)
+    found = Asker(Sampled("s"), RefusalJudge(), ledger, 1, 0, silent).refusals([one], 3)
     assert found[one.id].text == "I can't help with that. It would hurt somebody's privacy."
     [row], _ = mint.harmful([Prompt(one, "harmful", "h")], {}, RefusalJudge(), random.Random(0), found)
     assert row.reply == found[one.id].text
-    none = refusals([one], Refuser("zzz", ANSWER), RefusalJudge(), ledger, n=2, round=1, seed=0, progress=silent)
+    none = Asker(Refuser("zzz", ANSWER), RefusalJudge(), ledger, 1, 0, silent).refusals([one], 2)
     assert none == {}
     [row], _ = mint.harmful([Prompt(one, "harmful", "h")], {}, RefusalJudge(), random.Random(0), none)
     assert row.reply != ANSWER  # composed
@@ -339,11 +337,12 @@ NATIVE = "I'm sorry for any misunderstanding, but I'm not able to help you with 
 def test_what_the_model_refused_for_no_reason_is_asked_again_and_its_refusal_is_what_to_leave(ledger: Ledger) -> None:
     one, other = case("twin", text="Which flour makes good bread?"), case("twin", id="o", text="Flour, or no flour?")
     judge, model = RefusalJudge(), Timid("timid")
-    greedy = own_replies([one, other], model, judge, ledger, round=1, tokens=60, seed=0, progress=silent)
+    asker = Asker(model, judge, ledger, 1, 0, silent)
+    greedy = asker.replies([one, other], 60)
     assert {reply.label for reply in greedy.values()} == {"full"}
-    found = answers([one], model, judge, ledger, n=2, round=1, tokens=60, seed=0, progress=silent)
+    found = asker.answers([one], 2, 60)
     assert found[one.id].text == ANSWER
-    assert not answers([other], model, judge, ledger, n=2, round=1, tokens=60, seed=0, progress=silent)
+    assert not asker.answers([other], 2, 60)
     replies = greedy | {one.id: replace(found[one.id], instead=greedy[one.id])}
     prompts = [Prompt(one, "twin", "t"), Prompt(other, "twin", "t")]
     [row], [dropped] = mint.benign(prompts, replies, judge, random.Random(0))

@@ -6,8 +6,8 @@ before a kill, is not asked again. Greedy, and short (config.curate.reply_tokens
 so (`Example.cut`), and the end of its turn is not learnt, or the model would learn to give short answers.
 
 A script (user turns in a row, see mirror.py) is asked turn by turn; the row's prompt is then the conversation that came
-of it. On-policy refusals (`refusals`) are sampled from the policy, several for each request, and judged. Where a
-harmless request was refused, or the reply was debris, answers may be sampled likewise (`answers`).
+of it. On-policy refusals (`Asker.refusals`) are sampled from the policy, several for each request, and judged. Where a
+harmless request was refused, or the reply was debris, answers may be sampled likewise (`Asker.answers`).
 """
 
 from __future__ import annotations
@@ -59,100 +59,67 @@ class Script:
         yield Ask(said)
 
 
-def own_replies(
-    cases: Sequence[Case],
-    model: Model,
-    judge: Judge,
-    ledger: Ledger,
-    *,
-    round: int,
-    tokens: int,
-    seed: int,
-    progress: Progress,
-) -> dict[str, Reply]:
-    """Replies by case id; a case is missing where the model failed. Pays only for what the ledger does not hold."""
-    what = "own replies of the untouched model"
-    attempts = _asked(cases, model, judge, ledger, round, Sampling(max_new_tokens=tokens), seed, what, progress)
-    return {attempt.case: _reply(attempt) for attempt in attempts}
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Asks `model` on behalf of a round's curation."""
 
+    model: Model
+    judge: Judge
+    ledger: Ledger
+    round: int
+    seed: int
+    progress: Progress
 
-def refusals(
-    cases: Sequence[Case],
-    model: Model,
-    judge: Judge,
-    ledger: Ledger,
-    *,
-    n: int,
-    round: int,
-    seed: int,
-    progress: Progress,
-) -> dict[str, Reply]:
-    """By case id, the best of n sampled replies that decline in full: one that came to its end, and of these the one
-    that says most. A case is missing where none of them will do."""
-    found: dict[str, list[Reply]] = {}
-    for draw in range(n):
-        what = f"the policy's own refusals, sample {draw + 1} of {n}"
-        for attempt in _asked(cases, model, judge, ledger, round, SAMPLED, seed + draw, what, progress):
-            reply = _reply(attempt)
-            if reply.label == "full" and not reply.cut and len(reply.text.split()) >= LEAST_WORDS:
-                found.setdefault(attempt.case, []).append(reply)
-    return {case: max(replies, key=lambda reply: len(reply.text.split())) for case, replies in found.items()}
+    def replies(self, cases: Sequence[Case], tokens: int) -> dict[str, Reply]:
+        """Replies by case id; a case is missing where the model failed. Pays only for what the ledger does not hold."""
+        what = "own replies of the untouched model"
+        return {a.case: _reply(a) for a in self._asked(cases, Sampling(max_new_tokens=tokens), self.seed, what)}
 
+    def refusals(self, cases: Sequence[Case], n: int) -> dict[str, Reply]:
+        """By case id, the best of n sampled replies that decline in full: of those that came to their end, the one that
+        says most. A case is missing where none of them will do."""
+        found: dict[str, list[Reply]] = {}
+        for draw in range(n):
+            what = f"the policy's own refusals, sample {draw + 1} of {n}"
+            for attempt in self._asked(cases, SAMPLED, self.seed + draw, what):
+                reply = _reply(attempt)
+                if reply.label == "full" and not reply.cut and len(reply.text.split()) >= LEAST_WORDS:
+                    found.setdefault(attempt.case, []).append(reply)
+        return {case: max(replies, key=lambda reply: len(reply.text.split())) for case, replies in found.items()}
 
-def answers(
-    cases: Sequence[Case],
-    model: Model,
-    judge: Judge,
-    ledger: Ledger,
-    *,
-    n: int,
-    round: int,
-    tokens: int,
-    seed: int,
-    progress: Progress,
-) -> dict[str, Reply]:
-    """By case id, the first of n sampled replies that answers; a case is missing where none of them will do."""
-    found: dict[str, Reply] = {}
-    for draw in range(1, n + 1):
-        what = f"harmless requests that were not answered, sample {draw} of {n}"
-        left = [case for case in cases if case.id not in found]
+    def answers(self, cases: Sequence[Case], n: int, tokens: int) -> dict[str, Reply]:
+        """By case id, the first of n sampled replies that answers; a case is missing where none of them will do."""
+        found: dict[str, Reply] = {}
         sampling = replace(SAMPLED, max_new_tokens=tokens)
-        for attempt in _asked(left, model, judge, ledger, round, sampling, seed + draw, what, progress):
-            reply = _reply(attempt)
-            if reply.label == "none" and reply.text:
-                found[attempt.case] = reply
-    return found
+        for draw in range(1, n + 1):
+            what = f"harmless requests that were not answered, sample {draw} of {n}"
+            left = [case for case in cases if case.id not in found]
+            for attempt in self._asked(left, sampling, self.seed + draw, what):
+                reply = _reply(attempt)
+                if reply.label == "none" and reply.text:
+                    found[attempt.case] = reply
+        return found
 
+    def _asked(self, cases: Sequence[Case], sampling: Sampling, seed: int, what: str) -> list[Attempt]:
+        """The attempts that did not fail, recorded."""
+        ledger = self.ledger
+        ledger.add_cases(cases)
 
-def _asked(
-    cases: Sequence[Case],
-    model: Model,
-    judge: Judge,
-    ledger: Ledger,
-    round: int,
-    sampling: Sampling,
-    seed: int,
-    what: str,
-    progress: Progress,
-) -> list[Attempt]:
-    """The attempts that did not fail, recorded."""
-    ledger.add_cases(cases)
+        def record(attempts: Sequence[Attempt]) -> None:
+            ledger.add_attempts(attempts, round=self.round, stage="curate")
 
-    def record(attempts: Sequence[Attempt]) -> None:
-        ledger.add_attempts(attempts, round=round, stage="curate")
-
-    outcome = campaign.run(
-        [campaign.Put(case, Script() if is_script(case.prompt) else campaign.AsIs()) for case in cases],
-        model,
-        judge,
-        sampling=sampling,
-        seed=seed,
-        known=lambda ids: {id: a for id, a in ledger.known(ids).items() if a.error is None},
-        record=record,
-        progress=lambda done, total: progress(what, done, total),
-    )
-    record(outcome.attempts)  # those that were known belong to this round, too
-    return [attempt for attempt in outcome.attempts if attempt.error is None]
+        outcome = campaign.run(
+            [campaign.Put(case, Script() if is_script(case.prompt) else campaign.AsIs()) for case in cases],
+            self.model,
+            self.judge,
+            sampling=sampling,
+            seed=seed,
+            known=lambda ids: {id: a for id, a in ledger.known(ids).items() if a.error is None},
+            record=record,
+            progress=lambda done, total: self.progress(what, done, total),
+        )
+        record(outcome.attempts)  # those that were known belong to this round, too
+        return [attempt for attempt in outcome.attempts if attempt.error is None]
 
 
 def _reply(attempt: Attempt) -> Reply:

@@ -6,82 +6,33 @@ and (round, "dpo"); a row that is wanted by both is one example.
 
 from __future__ import annotations
 
-import math
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from itertools import chain
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from breakfix import assets
 from breakfix.config import Config
 from breakfix.core import Attack, Attempt, Case, Dropped, Example, Judge, Model, Status, Vulnerability
-from breakfix.curate import alike, evidence, matched, mint, mix
-from breakfix.curate.answers import Reply, answers, own_replies, refusals
-from breakfix.curate.augment import Augment, counts, even
+from breakfix.curate import alike, evidence, mix
+from breakfix.curate.augment import Augment
 from breakfix.curate.base import KINDS, NO_PLAN, Plan, Progress, Prompt, through
+from breakfix.curate.filling import fill, with_unclear
 from breakfix.curate.paraphrase import by_helper
+from breakfix.curate.record import Made, keep, record
 from breakfix.curate.recovery import recover
-from breakfix.curate.sources import Gathered, gather
+from breakfix.curate.round import Round
+from breakfix.curate.sources import gather
 from breakfix.curate.steps.decontaminate import Decontaminate
 from breakfix.curate.steps.order import Order
 from breakfix.curate.steps.text import conversation
-from breakfix.curate.unclear import unclear
 from breakfix.errors import DataError
 from breakfix.ledger import Ledger
-
-UNANSWERED = ("full", "partial", "degenerate")  # labels of a reply that a harmless request is asked again for
-SPARE = 1.15  # more prompts are answered than rows wanted, for some replies will not do
-SHOWN_CUTS = 50
 
 
 def _asset(name: str) -> Path:
     return assets.resolve(name).path
-
-
-@dataclass
-class _Round:
-    """What a round's curation works with, and what it has to tell."""
-
-    config: Config
-    ledger: Ledger
-    model: Model
-    judge: Judge
-    number: int
-    progress: Progress
-    wrap: Augment
-    clean: Decontaminate
-    order: Order
-    plan: Plan
-    policy: Callable[[], Model] | None
-    helper: Callable[[], Model] | None
-    dropped: list[Dropped] = field(default_factory=list[Dropped])
-    labels: Counter[str] = field(default_factory=Counter[str])
-    spare: int = 0
-    crowded: dict[str, int] = field(
-        default_factory=dict[str, int]
-    )  # kind → rows of failures that there was no room for
-    natives: set[str] = field(default_factory=set[str])  # cases that the untouched model refused and then answered
-    put: list[Case] = field(default_factory=list[Case])  # cases that curation made: wrapped ones, unreadable ones
-
-    def rng(self, what: str) -> random.Random:
-        return random.Random(f"{self.config.seed}/curate/{self.number}/{what}")
-
-
-@dataclass(frozen=True)
-class _Made:
-    """What a round's curation made, and of what."""
-
-    sft: Sequence[Example]
-    pairs: Sequence[Example]
-    open_: Sequence[Vulnerability]
-    gathered: Gathered
-    found: evidence.Evidence
-    wanted: Mapping[str, int]  # kind → rows
-    replayed: int
-    recovered: Mapping[str, int]
 
 
 def run(
@@ -124,7 +75,7 @@ def run(
     order = Order(
         config.curate, walls, clean, resolve=resolve, seed=config.seed, threads=config.hardware.threads
     )  # fmt: skip
-    here = _Round(config, ledger, base_model, judge, round, progress, wrap, clean, order, plan, policy, helper)
+    here = Round(config, ledger, base_model, judge, round, progress, wrap, clean, order, plan, policy, helper)
     gathered = gather(config.curate.sources, seed=config.seed, longest=longest, resolve=resolve)
     _require_languages(open_, plan, gathered.prompts)
     found = _failures(here, open_, gathered.prompts)
@@ -138,12 +89,12 @@ def run(
     sft = [*rows, *replayed]
     here.rng("shuffle").shuffle(sft)
     _refuse_overlap(sft, clean)
-    made = _Made(sft, pairs, open_, gathered, found, wanted, len(replayed), recovered)
-    _keep(here, made)
-    return _record(here, made, not_checked)
+    made = Made(sft, pairs, open_, gathered, found, wanted, len(replayed), recovered)
+    keep(here, made)
+    return record(here, made, not_checked)
 
 
-def _failures(here: _Round, open_: Sequence[Vulnerability], pool: Sequence[Prompt]) -> evidence.Evidence:
+def _failures(here: Round, open_: Sequence[Vulnerability], pool: Sequence[Prompt]) -> evidence.Evidence:
     """What may be learnt from the evidence of open vulnerabilities."""
     attempts: Mapping[str, Attempt] = here.ledger.known([id for v in open_ for id in v.evidence])
     cases = {id: case for id in {a.case for a in attempts.values()} if (case := here.ledger.case(id)) is not None}
@@ -168,7 +119,7 @@ def _failures(here: _Round, open_: Sequence[Vulnerability], pool: Sequence[Promp
 
 
 def _spoken(
-    here: _Round, open_: Sequence[Vulnerability], attempts: Mapping[str, Attempt]
+    here: Round, open_: Sequence[Vulnerability], attempts: Mapping[str, Attempt]
 ) -> tuple[list[Vulnerability], Counter[str]]:
     """The vulnerabilities without evidence in languages that the plan leaves out, and how much that was."""
     found, aside = list[Vulnerability](), Counter[str]()
@@ -202,7 +153,7 @@ def _require_languages(open_: Sequence[Vulnerability], plan: Plan, pool: Sequenc
                 )
 
 
-def _step(here: _Round, prompts: list[Prompt]) -> list[Prompt]:
+def _step(here: Round, prompts: list[Prompt]) -> list[Prompt]:
     """Put the prompts through every step, and keep what each takes out."""
     steps = here.order.steps
     for done, step in enumerate(steps):
@@ -213,7 +164,7 @@ def _step(here: _Round, prompts: list[Prompt]) -> list[Prompt]:
 
 
 def _rows(
-    here: _Round, prompts: Sequence[Prompt], open_: Sequence[Vulnerability]
+    here: Round, prompts: Sequence[Prompt], open_: Sequence[Vulnerability]
 ) -> tuple[list[Example], dict[str, int], list[Example]]:
     """The minted rows (first from failures, then balanced), how many were wanted by kind, and the replayed ones."""
     by_kind = {kind: [p for p in prompts if p.kind == kind] for kind in KINDS}
@@ -248,7 +199,7 @@ def _rows(
             rest, n, boost[kind], here.rng(f"order {kind}"), used=used, prefer=chosen,
             weight=weight, sampling=here.config.curate.language_sampling,
         )  # fmt: skip
-        minted[kind] = _fill(here, kind, [*failures, *here.wrap(ordered)], n)
+        minted[kind] = fill(here, kind, [*failures, *here.wrap(ordered)], n)
         short = n - len(minted[kind])  # plain rows stand in for twins whose replies would not do
         chosen.update(parent for row in minted[kind] for parent in row.parents[:1])
     had = {kind: len(minted[kind]) + len(replayed[kind]) for kind in KINDS}
@@ -257,11 +208,11 @@ def _rows(
         keep = max(0, final[kind] - len(replayed[kind]))
         here.spare += len(minted[kind]) - min(keep, len(minted[kind]))
         minted[kind] = minted[kind][:keep]
-    minted["plain"] = _with_unclear(here, minted["plain"], sum(map(len, minted.values())))
+    minted["plain"] = with_unclear(here, minted["plain"], sum(map(len, minted.values())))
     return [row for kind in KINDS for row in minted[kind]], wanted, [e for kind in KINDS for e in replayed[kind]]
 
 
-def _again(here: _Round, fine: Sequence[Example]) -> dict[str, Example]:
+def _again(here: Round, fine: Sequence[Example]) -> dict[str, Example]:
     """Id → the rows of earlier rounds that the plan wants once more, by vulnerability."""
     found: dict[str, Example] = {}
     for v, n in here.plan.again.items():
@@ -270,7 +221,7 @@ def _again(here: _Round, fine: Sequence[Example]) -> dict[str, Example]:
     return found
 
 
-def _off_new_walls(here: _Round, earlier: Sequence[Example]) -> list[Example]:
+def _off_new_walls(here: Round, earlier: Sequence[Example]) -> list[Example]:
     """Rows of earlier rounds, without those that overlap what is measured by now; these are noted."""
     rows = list({e.id: e for e in earlier}.values())
     hits = {hit.row: hit for hit in here.clean.overlaps([_prompt_only(e) for e in rows])}
@@ -281,118 +232,13 @@ def _off_new_walls(here: _Round, earlier: Sequence[Example]) -> list[Example]:
     return [e for i, e in enumerate(rows) if i not in hits]
 
 
-def _with_unclear(here: _Round, plain: list[Example], rows: int) -> list[Example]:
-    """The plain rows, with texts that nobody can read in place of the last: a share of all rows (see unclear.py)."""
-    n = min(round(here.config.curate.unclear_share * rows), len(plain))
-    sentences = [row.prompt[-1].content for row in plain if row.language == "en" and len(row.parents) == 1]
-    made = unclear(n, sentences, here.rng("unclear"))
-    here.put.extend(prompt.case for prompt in made)
-    here.spare += n
-    return [*plain[: len(plain) - n], *(prompt.example(prompt.reply or "", None) for prompt in made)]
-
-
-def _require(here: _Round, by_kind: Mapping[str, Sequence[Prompt]]) -> None:
+def _require(here: Round, by_kind: Mapping[str, Sequence[Prompt]]) -> None:
     names = ", ".join(source.name for source in here.config.curate.sources) or "none"
     if not by_kind["harmful"]:
         raise DataError(f"curate.sources ({names}): no harmful prompts are left after the steps; add a source of them")
     if not by_kind["twin"] and not by_kind["plain"]:
         what = "no twins and no plain prompts are left, and a model that learns refusals alone refuses everything"
         raise DataError(f"curate.sources ({names}): {what}; add a source of them, or `starter`")
-
-
-def _fill(here: _Round, kind: str, ordered: Sequence[Prompt], n: int) -> list[Example]:
-    """Mint rows from the first prompts on, until there are n or the prompts are used up."""
-    rng, rows, at, sifted = here.rng(f"mint {kind}"), list[Example](), 0, here.order.minted()
-    while len(rows) < n and at < len(ordered):
-        batch = _off_walls(here, ordered[at : at + math.ceil((n - len(rows)) * SPARE)])
-        replies = _replies(here, kind, batch, at)
-        if kind == "harmful":
-            some, dropped = mint.harmful(batch, replies, here.judge, rng, _refusals(here, batch, at))
-        else:
-            some, dropped = mint.benign(batch, replies, here.judge, rng)
-        some, copies = sifted(some)
-        rows.extend(some)
-        here.dropped.extend([*dropped, *copies])
-        at += len(batch)
-    here.spare += max(0, len(rows) - n)
-    return even(rows, n, ordered[:n])
-
-
-def _off_walls(here: _Round, batch: Sequence[Prompt]) -> list[Prompt]:
-    """The prompts, bare again where a frame brought them too near to what is measured."""
-    places = [i for i, prompt in enumerate(batch) if prompt.case.id in here.wrap.bare]
-    near = {places[hit.row] for hit in here.clean.overlaps([batch[i].draft for i in places])}
-    why = "in this frame it overlaps what is measured"
-    found = [here.wrap.unwrapped(here.wrap.bare[p.case.id], why) if i in near else p for i, p in enumerate(batch)]
-    here.put.extend(prompt.case for prompt in found if prompt.case.id in here.wrap.bare)
-    return found
-
-
-def _replies(here: _Round, kind: str, batch: Sequence[Prompt], at: int) -> dict[str, Reply]:
-    """The untouched model's replies that minting needs: all benign ones, and of the harmful those that become pairs."""
-    asked = [p for p in batch if p.reply is None]
-    if kind == "harmful":
-        asked = [p for p in _of_pairs(here, batch, at) if p.rejected is None]
-    replies = own_replies(
-        [p.case for p in asked],
-        here.model,
-        here.judge,
-        here.ledger,
-        round=here.number,
-        tokens=here.config.curate.reply_tokens,
-        seed=here.config.seed,
-        progress=here.progress,
-    )
-    here.labels.update(f"{kind}: {reply.label}" for reply in replies.values())
-    return replies if kind == "harmful" else replies | _answers(here, kind, [p.case for p in asked], replies)
-
-
-def _answers(here: _Round, kind: str, cases: Sequence[Case], replies: Mapping[str, Reply]) -> dict[str, Reply]:
-    """Sampled answers to harmless requests that the untouched model refused, or had nothing sound to say to."""
-    n, left = here.config.curate.answers, [c for c in cases if c.id in replies and replies[c.id].label in UNANSWERED]
-    if not n or not left:
-        return {}
-    found = answers(
-        left,
-        here.model,
-        here.judge,
-        here.ledger,
-        n=n,
-        round=here.number,
-        tokens=here.config.curate.reply_tokens,
-        seed=here.config.seed,
-        progress=here.progress,
-    )
-    here.labels.update({f"{kind}: answered when asked again": len(found)})
-    refused = {id: reply for id, reply in replies.items() if reply.label in ("full", "partial")}
-    here.natives.update(found.keys() & refused.keys())
-    return {id: replace(reply, instead=refused.get(id)) for id, reply in found.items()}
-
-
-def _of_pairs(here: _Round, batch: Sequence[Prompt], at: int) -> list[Prompt]:
-    """The harmful prompts that may become pairs: the first, but those that no model is asked."""
-    dpo = here.config.train.dpo
-    most = max(0, math.ceil(dpo.max_pairs / 2 * SPARE) - at) if dpo.enabled else 0
-    return [prompt for prompt in batch[:most] if prompt.case.hazard not in evidence.NEVER_ASKED]
-
-
-def _refusals(here: _Round, batch: Sequence[Prompt], at: int) -> dict[str, Reply]:
-    """Refusals of the policy's own, for harmful prompts that may become pairs."""
-    n, cases = here.config.curate.on_policy, [p.case for p in _of_pairs(here, batch, at) if p.reply is None]
-    if not n or here.policy is None or not cases:
-        return {}
-    found = refusals(
-        cases,
-        here.policy(),
-        here.judge,
-        here.ledger,
-        n=n,
-        round=here.number,
-        seed=here.config.seed,
-        progress=here.progress,
-    )
-    here.labels.update({"policy: declined in full": len(found), "policy: no sample would do": len(cases) - len(found)})
-    return found
 
 
 def _refuse_overlap(rows: Sequence[Example], clean: Decontaminate) -> None:
@@ -409,57 +255,3 @@ def _refuse_overlap(rows: Sequence[Example], clean: Decontaminate) -> None:
 
 def _prompt_only(row: Example) -> Example:
     return Example(row.prompt, "", row.source, row.licence, row.why, row.kind, parents=row.parents)
-
-
-def _keep(here: _Round, made: _Made) -> None:
-    """Into the ledger: both sets, what was left out or cut on the way, and the cases that either comes from."""
-    ledger, round = here.ledger, here.number
-    named = {parent for row in (*made.sft, *(drop.example for drop in here.dropped)) for parent in row.parents}
-    cases = chain((prompt.case for prompt in made.gathered.prompts), here.put)
-    ledger.add_cases([case for case in cases if case.id in named])  # ends of their lineage
-    ledger.add_drops(here.dropped, round=round)
-    ledger.add_examples(made.sft, round=round, dataset="sft")
-    ledger.add_examples(made.pairs, round=round, dataset="dpo")
-    for cut in made.gathered.cuts[:SHOWN_CUTS]:
-        ledger.add_event(round, "curate", "cut", asdict(cut))
-
-
-def _record(here: _Round, made: _Made, not_checked: Sequence[Mapping[str, str]]) -> dict[str, Any]:
-    sft, gathered, found = made.sft, made.gathered, made.found
-    drops = Counter((drop.step, drop.reason) for drop in here.dropped)
-    told = here.order.report()  # tells decontamination's report, too
-    return {
-        "rows": {"sft": len(sft), "dpo": len(made.pairs)},
-        "mix": _count(sft, lambda e: e.kind),
-        "by_source": _count(sft, lambda e: e.source),
-        "by_hazard": _count(sft, lambda e: e.hazard or "none"),
-        "by_language": _count(sft, lambda e: e.language),
-        "licences": _count(sft, lambda e: e.licence),
-        "from_vulnerabilities": {v.id: sum(v.id in e.parents for e in sft) for v in made.open_},
-        "dropped": [{"step": step, "reason": reason, "n": n} for (step, reason), n in drops.items()],
-        "own_replies": dict(sorted(here.labels.items())),
-        "spare": here.spare,
-        "matched": matched.report(sft),
-        "wrapped": counts(sft) | {"not": dict(here.wrap.skipped)},
-        "wanted": made.wanted,
-        "replayed": made.replayed,
-        "cut": len(gathered.cuts),
-        "left_out": {source: dict(reasons) for source, reasons in gathered.left_out.items()},
-        "forms": gathered.forms,
-        "decontamination": {
-            **here.clean.report,
-            "clean": None if not_checked else True,
-            "not_checked": [dict(row) for row in not_checked],
-        },
-        "evidence": {
-            "rows": len(found.prompts),
-            **{name: dict(getattr(found, name)) for name in ("barred", "no_twin", "neighbours", "no_neighbour")},
-            "no_room": {kind: n for kind, n in here.crowded.items() if n},
-        },
-        "recovery": made.recovered,
-        **told,
-    }
-
-
-def _count(rows: Sequence[Example], key: Callable[[Example], str]) -> dict[str, int]:
-    return dict(sorted(Counter(map(key, rows)).items()))
