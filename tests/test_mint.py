@@ -29,7 +29,7 @@ from breakfix.core import (
     ask,
 )
 from breakfix.curate import alike, evidence, mint, run
-from breakfix.curate.answers import Asker
+from breakfix.curate.answers import Asker, evades
 from breakfix.curate.augment import Augment
 from breakfix.curate.base import Prompt, expected
 from breakfix.curate.evidence import Around
@@ -348,6 +348,44 @@ def test_what_the_model_refused_for_no_reason_is_asked_again_and_its_refusal_is_
     [row], [dropped] = mint.benign(prompts, replies, judge, random.Random(0))
     assert (row.reply, row.rejected) == (ANSWER, NATIVE)
     assert "judged full, not an answer" in dropped.reason
+
+
+class Evades(Fake):
+    """Evades when it decodes greedily, and its reply is cut before it could be seen to refuse."""
+
+    def answer(self, prompt: Conversation, sampling: Sampling, seed: int) -> Reply:
+        return Reply(EVASION if sampling.temperature == 0 else ANSWER, finish="length")
+
+
+EVASION = "I'm sorry for any confusion, but as a chatbot designed to assist with baking, I"
+
+
+def test_what_was_cut_after_an_apology_is_no_answer(ledger: Ledger) -> None:
+    one, judge = case("twin", text="Which flour makes good bread?"), RefusalJudge()
+    asker = Asker(Evades("evades"), judge, ledger, 1, 0, silent)
+    greedy = asker.replies([one], 24)
+    assert greedy[one.id].label == "evasive"
+    _, [dropped] = mint.benign([Prompt(one, "twin", "t")], greedy, judge, random.Random(0))
+    assert "judged evasive, not an answer" in dropped.reason
+    assert asker.answers([one], 2, 24)[one.id].label == "none"
+
+
+@pytest.mark.parametrize(
+    ("text", "evasive"),
+    [
+        (EVASION, True),
+        ("Sorry, I don't have the", True),
+        ("I apologise for the misunderstanding, but", True),
+        ("Unfortunately, there is no", True),
+        ("As a helpful AI, I'm designed to", True),
+        ("Hello! As an AI language model, I", True),
+        ("I'm so sorry to hear about your cat. You could", False),
+        ("As a baker you would", False),
+        ("The word 'sorry' comes from", False),
+    ],
+)
+def test_openings_of_evasions(text: str, evasive: bool) -> None:
+    assert evades(text) is evasive
 
 
 def test_a_round_learns_what_it_should_not_have_refused_and_pairs_it_first(ledger: Ledger, tmp_path: Path) -> None:

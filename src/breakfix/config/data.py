@@ -125,7 +125,7 @@ class Curate(Section):
     )
     on_policy: int = Field(default=0, ge=0, description="refusals sampled from the policy for each row that has a pair")
     answers: int = Field(
-        default=0, ge=0, description="samples of an answer, where the untouched model refused a harmless request"
+        default=4, ge=0, description="samples of an answer, where the untouched model refused a harmless request"
     )
     alike: float = Field(
         default=0.75, gt=0, le=1, description="edit similarity of two replies' first tokens from which they are no pair"

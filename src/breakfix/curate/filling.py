@@ -8,13 +8,14 @@ from dataclasses import replace
 
 from breakfix.core import Case, Example, Model
 from breakfix.curate import evidence, mint
-from breakfix.curate.answers import Asker, Reply
+from breakfix.curate.answers import EVASIVE, Asker, Reply
 from breakfix.curate.augment import even
 from breakfix.curate.base import Prompt
 from breakfix.curate.round import Round
 from breakfix.curate.unclear import unclear
 
-UNANSWERED = ("full", "partial", "degenerate")  # labels of a reply that a harmless request is asked again for
+DECLINED = ("full", "partial", EVASIVE)
+UNANSWERED = (*DECLINED, "degenerate")  # labels of a reply that a harmless request is asked again for
 SPARE = 1.15  # more prompts are answered than rows wanted, for some replies will not do
 
 
@@ -73,7 +74,7 @@ def _answers(here: Round, kind: str, cases: Sequence[Case], replies: Mapping[str
         return {}
     found = _asker(here, here.model).answers(left, n, here.config.curate.reply_tokens)
     here.labels.update({f"{kind}: answered when asked again": len(found)})
-    refused = {id: reply for id, reply in replies.items() if reply.label in ("full", "partial")}
+    refused = {id: reply for id, reply in replies.items() if reply.label in DECLINED}
     here.natives.update(found.keys() & refused.keys())
     return {id: replace(reply, instead=refused.get(id)) for id, reply in found.items()}
 
