@@ -17,8 +17,7 @@ from typing import Any
 from . import assets
 from .config import Config
 from .core import Case, Example, digest
-from .curate.answers import Reply
-from .curate.answers import own_replies as ask
+from .curate.answers import Asker
 from .cycle import Cycle
 from .errors import LedgerError, UserError
 from .ledger import Ledger
@@ -155,11 +154,9 @@ def _asked(cycle: Cycle, data: Data) -> tuple[dict[str, list[Example]], dict[str
         case = by_id.get(row.parents[0])
         if case is not None:
             cases[row.id] = replace(case, id=f"{case.id}-{row.id}", prompt=row.prompt)
-    config = cycle.config
-    replies: dict[str, Reply] = ask(
-        list(cases.values()), cycle.model(cycle.base_path()), cycle.judge, cycle.ledger,
-        round=1, tokens=config.curate.reply_tokens, seed=config.seed, progress=cycle.progress,
-    )  # fmt: skip
+    model, config = cycle.model(cycle.base_path()), cycle.config
+    asker = Asker(model, cycle.judge, cycle.ledger, 1, config.seed, cycle.progress)
+    replies = asker.replies(list(cases.values()), config.curate.reply_tokens)
     good = {
         id: reply
         for id, case in cases.items()
