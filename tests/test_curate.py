@@ -307,7 +307,7 @@ def test_refused_benign_prompts_are_dropped_with_the_judges_word(ledger: Ledger,
 
 def test_a_second_round_pays_only_for_what_is_new(ledger: Ledger, jsonl: Path) -> None:
     model = Refuser("glaciers", ANSWER)
-    all_ = config(source(jsonl), harmful=10, pairs=20)
+    all_ = config(source(jsonl), harmful=10, pairs=20, answers=0)
     curated(all_, ledger, model)
     record = curated(all_, ledger, model, round=2)
     assert len(model.asked) == len(set(model.asked)) <= 30

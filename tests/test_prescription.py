@@ -194,12 +194,12 @@ def test_other_languages_bring_other_rows(made: Path, run: Path) -> None:
     def edit(said: dict[str, Any]) -> None:
         for entry in said["vulnerabilities"]:
             entry["harmful"] = 40 // len(mine) if entry["id"] in mine else 0
-            entry |= {"languages": ["de"]} if entry["id"] in mine else {}
+            entry |= {"languages": ["fr"]} if entry["id"] in mine else {}
 
     change(run, edit)
     record, _ = curated(made, run)
     now = Counter(row.language for row in rows(run) if row.hazard == hazard)
-    assert now["de"] / now.total() > spoken["de"] / spoken.total()
+    assert now["fr"] / now.total() > spoken["fr"] / spoken.total()
     assert record["evidence"]["barred"]["its language is not among those prescribed"] > 0
 
 
