@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import jsonschema
 import pytest
@@ -36,7 +37,7 @@ from breakfix.core import (
 from breakfix.errors import UserError
 from breakfix.judges.card import COUNTS, Calibration, Figures, merged
 from breakfix.ledger import Ledger
-from breakfix.report import build, facts, markdown, page, redacted, render, schema, to_json
+from breakfix.report import build, facts, markdown, page, picture, redacted, render, schema, to_json
 from breakfix.report.judges import Cards, corrected, kind
 from breakfix.report.plain import one_line, plain
 from breakfix.report.views.languages import languages
@@ -531,6 +532,19 @@ def test_markdown_is_a_table_of_headlines_with_interval_and_n(ledger: Ledger):
     [nothing] = [line for line in lines if "XSTest safe" in line]
     assert nothing == "| ↓ XSTest safe refused | –, n 0, 3 unscored | –, n 0, 3 unscored |"
     assert len([line for line in lines if line.startswith("|")]) == 2 + 3
+
+
+def test_the_chart_is_a_file_that_stands_for_itself(ledger: Ledger):
+    drawing = picture(fixture())
+    root = ElementTree.fromstring(drawing)
+    texts = [element.text for element in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert "Harmless look-alikes refused" in texts and "HarmBench (frozen)" in texts and "untouched" in texts
+    said = [element.text or "" for element in root.iter("{http://www.w3.org/2000/svg}title")]
+    assert any(one.startswith("Round 2, held out: ") for one in said), "every mark says its figure"
+    assert "var(" not in drawing and "prefers-color-scheme: dark" in drawing and "<script" not in drawing
+    assert "http" not in drawing.replace("http://www.w3.org/2000/svg", "")
+    with pytest.raises(UserError, match="no round was measured"):
+        picture({**fixture(), "rounds": []})
 
 
 def test_suites_without_a_headline_are_shown_whole_after_the_headlines(ledger: Ledger):

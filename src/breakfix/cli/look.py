@@ -77,7 +77,7 @@ def holder(run: Path) -> int | None:
 def report(arguments: Arguments) -> int:
     """breakfix report"""
     from breakfix.ledger import Ledger
-    from breakfix.report import build, markdown, page, render, to_json
+    from breakfix.report import build, markdown, page, picture, render, to_json
     from breakfix.report.views import languages
 
     run = places.find(arguments.run)
@@ -86,6 +86,8 @@ def report(arguments: Arguments) -> int:
     written: Path | None = arguments.html
     if written is not None:
         output.save(written, page(document))
+    if arguments.chart is not None:
+        output.save(arguments.chart, picture(document))
     if arguments.markdown is not None:
         output.save(arguments.markdown, languages.markdown(document) if arguments.languages else markdown(document))
     if arguments.json:

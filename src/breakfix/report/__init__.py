@@ -1,4 +1,4 @@
-"""The report: ledger → one JSON document → terminal table, JSON file, one self-contained HTML file, Markdown table.
+"""The report: ledger → one JSON document → terminal table, JSON file, one self-contained HTML file, Markdown, SVG.
 
     document = build(ledger)                    # plain JSON values; schema: data/report.schema.json
     render(document, Console(), html=path)      # a table, plain text where there is no terminal
@@ -12,7 +12,8 @@ from breakfix.report.document import build, schema, to_json
 from breakfix.report.facts import facts
 from breakfix.report.html import page
 from breakfix.report.markdown import markdown
+from breakfix.report.picture import picture
 from breakfix.report.redaction import Redaction, redacted
 from breakfix.report.terminal import render
 
-__all__ = ["Redaction", "build", "facts", "markdown", "page", "redacted", "render", "schema", "to_json"]
+__all__ = ["Redaction", "build", "facts", "markdown", "page", "picture", "redacted", "render", "schema", "to_json"]

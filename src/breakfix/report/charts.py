@@ -20,13 +20,21 @@ from breakfix.report.headlines import figure, interval
 from breakfix.report.plain import one_line
 
 Spec = dict[str, Any]
-WIDE, HALF, NARROW, THIRD = 944, 450, 330, 300  # drawing units; a unit is a CSS pixel where there is room
+WIDE, HALF, NARROW, THIRD, _IN_SHEET = (
+    944,
+    450,
+    330,
+    300,
+    240,
+)  # drawing units; a unit is a CSS pixel where there is room
 _TAGS = frozenset({"svg", "g", "path", "line", "rect", "text", "tspan", "title"})
 _CONFIG: Spec = {
     "background": None,
     "padding": 4,
     "font": "Arial",
     "view": {"stroke": None},
+    "title": {"color": "var(--ink)", "fontSize": 13},
+    "legend": {"labelColor": "var(--muted)", "labelFontSize": 12, "symbolOpacity": 1},
     "axis": {
         "labelColor": "var(--muted)",
         "titleColor": "var(--muted)",
@@ -93,6 +101,35 @@ def changes(points: Sequence[Point], title: str) -> Markup:
     return _both(lambda width: _changes(points, width), title, WIDE)
 
 
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """What `lines` draws, to be drawn with others in one picture."""
+
+    title: str
+    points: Sequence[Point]
+    whole: bool = True
+    limit: float | None = None
+
+
+def sheet(panels: Sequence[Lines], title: str, rounds: Sequence[str]) -> str:
+    """Charts over the rounds, three in a row, each with its legend: the text of an SVG file, its colours' names in it."""
+
+    def one(panel: Lines) -> Spec:
+        colours = {point.series: point.colour for point in panel.points}
+        spec = _lines(panel.points, _IN_SHEET, rounds, panel.whole, panel.limit)
+        legend = {"title": None, "orient": "bottom", "direction": "vertical"} if len(colours) > 1 else None
+        scale = {"domain": list(colours), "range": list(colours.values())}
+        spec["encoding"]["color"] = {"field": "series", "type": "nominal", "scale": scale, "legend": legend}
+        return {**spec, "title": {"text": panel.title, "anchor": "start"}}
+
+    root = _drawn(
+        {"concat": [one(panel) for panel in panels], "columns": 3, "resolve": {"scale": {"color": "independent"}}}
+    )
+    _head(root, title)
+    root.attrib.update({"xmlns": "http://www.w3.org/2000/svg", "role": "img"})
+    return ElementTree.tostring(root, encoding="unicode") + "\n"
+
+
 def _both(spec: Callable[[int], Spec], title: str, wide: int) -> Markup:
     """The wide drawing and the narrow one; the style sheet shows one of them."""
     if wide <= NARROW:
@@ -102,22 +139,29 @@ def _both(spec: Callable[[int], Spec], title: str, wide: int) -> Markup:
 
 def draw(spec: Spec, title: str, css: str) -> Markup:
     """A Vega-Lite spec as an SVG element, reduced to drawing elements and scaled by the style sheet."""
-    import vl_convert  # 30 MB, and a JavaScript engine
-
-    whole = {**spec, "config": _CONFIG, "autosize": {"type": "fit-x", "contains": "padding"}}
-    text = vl_convert.vegalite_to_svg(json.dumps(whole), show_warnings=False, allowed_base_urls=[])
-    root = ElementTree.fromstring(text)
-    _reduce(root)
+    root = _drawn({**spec, "autosize": {"type": "fit-x", "contains": "padding"}})
     width = root.attrib.pop("width")
     root.attrib.pop("height", None)
-    for tag, words in (
-        ("desc", "Every mark says its figure; the tables of this page have them all."),
-        ("title", title),
-    ):
-        root.insert(0, ElementTree.Element(tag))
-        root[0].text = words
+    _head(root, title, "Every mark says its figure; the tables of this page have them all.")
     root.attrib.update({"class": css, "role": "img", "aria-label": title, "style": f"max-width: {width}px"})
     return Markup(ElementTree.tostring(root, encoding="unicode", method="html"))
+
+
+def _drawn(spec: Spec) -> ElementTree.Element:
+    import vl_convert  # 30 MB, and a JavaScript engine
+
+    text = vl_convert.vegalite_to_svg(
+        json.dumps({**spec, "config": _CONFIG}), show_warnings=False, allowed_base_urls=[]
+    )
+    root = ElementTree.fromstring(text)
+    _reduce(root)
+    return root
+
+
+def _head(root: ElementTree.Element, title: str, about: str = "Every mark says its figure.") -> None:
+    for tag, words in (("desc", about), ("title", title)):
+        root.insert(0, ElementTree.Element(tag))
+        root[0].text = words
 
 
 def _reduce(element: ElementTree.Element) -> None:

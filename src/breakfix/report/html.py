@@ -158,8 +158,8 @@ def _trend(document: dict[str, Any], panel: series.Panel) -> dict[str, Any] | No
     points = series.over_rounds(document, panel)
     if not points:
         return None
-    labels = ["untouched", *(str(one["index"]) for one in document["rounds"][1:])]
     limit = gates.limit(document, panel.limit) if panel.limit else None
+    labels = series.rounds(document)
     drawing = charts.lines(points, f"{panel.title}, by round", labels, whole=panel.whole, limit=limit)
     return {"title": panel.title, "chart": drawing, "legend": series.legend(points), "limit": limit}
 

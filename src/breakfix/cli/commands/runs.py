@@ -69,7 +69,7 @@ COMMANDS = (
     ),
     Command(
         "report",
-        "a run's figures as a table, JSON, HTML or Markdown",
+        "a run's figures as a table, JSON, HTML, Markdown or a chart",
         "breakfix report runs/demo --html demo.html",
         "look:report",
         (
@@ -78,6 +78,7 @@ COMMANDS = (
             LEVEL,
             arg("--html", metavar="FILE", type=Path, help="write the HTML report there"),
             arg("--markdown", metavar="FILE", type=Path, help="write the headline figures there, as a Markdown table"),
+            arg("--chart", metavar="FILE", type=Path, help="draw the headline figures by round there, as an SVG"),
             arg(
                 "--languages",
                 action="store_true",

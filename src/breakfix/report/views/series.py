@@ -103,6 +103,11 @@ PANELS = (
 )
 
 
+def rounds(document: Json) -> list[str]:
+    """What the axis of the rounds says at each."""
+    return ["untouched", *(str(one["index"]) for one in document["rounds"][1:])]
+
+
 def over_rounds(document: Json, panel: Panel) -> list[Point]:
     """Points of the panel's metrics in every round; the colours are --s1, --s2, ... in the order of the series."""
     found: list[Point] = []
