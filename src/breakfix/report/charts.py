@@ -112,7 +112,7 @@ class Lines:
 
 
 def sheet(panels: Sequence[Lines], title: str, rounds: Sequence[str]) -> str:
-    """Charts over the rounds, three in a row, each with its legend: the text of an SVG file, its colours' names in it."""
+    """Charts over the rounds, three in a row, each with its legend: an SVG file, with names of colours."""
 
     def one(panel: Lines) -> Spec:
         colours = {point.series: point.colour for point in panel.points}
