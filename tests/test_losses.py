@@ -36,13 +36,13 @@ def settings(**train: Any) -> Config:
 
 def trainer(kind: str, config: Config, folder: Path, out: Path, reference: Path | None = None) -> Any:
     from breakfix.models.hf import load_pretrained
-    from breakfix.train import fit
+    from breakfix.train import fit, options
 
     model, tokenizer = load_pretrained(folder)
     rows, _ = fit._rows(kind, config, tokenizer, EXAMPLES)
     torch.manual_seed(0)
-    lora = fit._lora(config, model) if config.train.method == "lora" else None
-    return fit._trainer(kind, config, model, tokenizer, rows, lora, out, reference)
+    lora = options.lora(config, model) if config.train.method == "lora" else None
+    return options.trainer(kind, config, model, tokenizer, rows, lora, out, reference)
 
 
 def train(kind: str, config: Config, folder: Path, out: Path, **more: Any) -> dict[str, Any]:
@@ -56,14 +56,14 @@ def train(kind: str, config: Config, folder: Path, out: Path, **more: Any) -> di
 
 @pytest.mark.parametrize("loss", get_args(Dpo.model_fields["loss"].annotation))
 def test_every_loss_begins_where_it_should(loss: str, folder: Path, tmp_path: Path) -> None:
-    from breakfix.train import fit
+    from breakfix.train import fit, rates
     from breakfix.train.preflight import FIRST
 
     config = settings(dpo={"loss": loss, "batch": 4})
     expected, _ = FIRST[loss]
     found, weight = fit.first_loss(trainer("dpo", config, folder, tmp_path))
     assert weight == 1
-    assert found == pytest.approx(expected(fit.beta(config)), rel=1e-4)
+    assert found == pytest.approx(expected(rates.beta(config)), rel=1e-4)
 
 
 def test_first_losses_by_hand() -> None:
@@ -139,10 +139,10 @@ def test_more_processes_than_pairs_of_a_batch_are_one_plain_line(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A launcher's file may start more than the config says: one on each machine."""
-    from breakfix.train import fit
+    from breakfix.train import options
 
-    monkeypatch.setattr(fit, "processes", lambda: 4)
-    monkeypatch.setattr(fit, "share", lambda batch: max(1, batch // 4))
+    monkeypatch.setattr(options, "processes", lambda: 4)
+    monkeypatch.setattr(options, "share", lambda batch: max(1, batch // 4))
     with pytest.raises(ConfigError, match=r"train.dpo.batch is 2, which 4 processes can't share: kto needs a pair"):
         trainer("kto", settings(dpo={"batch": 2}, preference="kto"), folder, tmp_path)
 
@@ -150,7 +150,7 @@ def test_more_processes_than_pairs_of_a_batch_are_one_plain_line(
 def test_ours_has_the_loss_and_gradients_of_stock_kto(folder: Path, tmp_path: Path) -> None:
     from trl import KTOTrainer
 
-    from breakfix.train import fit, kto
+    from breakfix.train import kto, options
 
     class Plain(KTOTrainer):
         _prepare_dataset = kto.Kto._prepare_dataset
@@ -159,7 +159,7 @@ def test_ours_has_the_loss_and_gradients_of_stock_kto(folder: Path, tmp_path: Pa
     for ours in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             if not ours:
-                patch.setattr(fit, "Kto", Plain)
+                patch.setattr(options, "Kto", Plain)
             made = trainer("kto", settings(dpo={"batch": 8}, preference="kto"), folder, tmp_path / str(ours))
         torch.manual_seed(1)
         for name, parameter in made.model.named_parameters():
@@ -307,7 +307,7 @@ PUBLISHED = [
 @pytest.mark.parametrize(("kind", "method", "family", "width", "rate"), PUBLISHED)
 def test_automatic_rates_are_near_published_ones(kind: str, method: str, family: str, width: int, rate: float) -> None:
     """Within a factor of five; the last one, 4.3, is the farthest."""
-    from breakfix.train.fit import automatic_rate
+    from breakfix.train.rates import automatic_rate
 
     assert rate / 5 < automatic_rate(kind, method, family, width) < rate * 5
 
@@ -316,7 +316,7 @@ def test_automatic_rates_are_near_published_ones(kind: str, method: str, family:
 @pytest.mark.parametrize("kind", ["sft", "dpo", "kto"])
 @pytest.mark.parametrize("method", ["lora", "full"])
 def test_rates_never_rise_with_width(kind: str, method: str, family: str) -> None:
-    from breakfix.train.fit import automatic_rate
+    from breakfix.train.rates import automatic_rate
 
     rates = [automatic_rate(kind, method, family, width) for width in (32, 576, 960, 2048, 3072, 4096, 5120, 8192)]
     assert rates == sorted(rates, reverse=True)
@@ -326,7 +326,7 @@ def test_rates_never_rise_with_width(kind: str, method: str, family: str) -> Non
 
 
 def test_beta_is_the_configs_or_the_losss() -> None:
-    from breakfix.train.fit import beta
+    from breakfix.train.rates import beta
 
     assert beta(settings()) == 0.1
     assert beta(settings(dpo={"loss": "sigmoid_norm"})) == 5.0

@@ -240,12 +240,12 @@ def test_merged_experts_say_what_adapters_on_them_say(name: str, folders: dict[s
     from peft import get_peft_model
 
     from breakfix.config import Config
-    from breakfix.train.fit import _lora
+    from breakfix.train.options import lora
 
     plain, tokenizer = plainly(folders[name])
     ids = torch.tensor([tokenizer("Knead the dough for ten minutes, then rest it.")["input_ids"]])
     untouched = plain(input_ids=ids).logits
-    adapted = get_peft_model(plain, _lora(Config(), plain)).eval()
+    adapted = get_peft_model(plain, lora(Config(), plain)).eval()
     on = [n for n, p in adapted.named_parameters() if p.requires_grad]
     assert any("experts" in n for n in on) and any("q_proj" in n for n in on)
     assert not any(word in n for n in on for word in ("router", "gate.", "lm_head", "embed_tokens"))
@@ -285,13 +285,13 @@ def test_auto_takes_of_llama_what_all_linear_takes(folders: dict[str, Path]) -> 
     from peft import get_peft_model
 
     from breakfix.config import parse
-    from breakfix.train.fit import _lora
+    from breakfix.train.options import lora
 
     made = []
     for targets in ("auto", "all-linear"):
         model, _ = plainly(folders["llama3"])
         torch.manual_seed(0)
-        made.append(get_peft_model(model, _lora(parse({"train": {"lora": {"targets": targets}}}), model)).state_dict())
+        made.append(get_peft_model(model, lora(parse({"train": {"lora": {"targets": targets}}}), model)).state_dict())
     assert made[0].keys() == made[1].keys()
     assert all(torch.equal(made[0][key], made[1][key]) for key in made[0])
 

@@ -36,12 +36,12 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # TRL, peft and torch warn ab
 def test_dpo_begins_at_ln_2(folder: Path, tmp_path: Path) -> None:
     from breakfix.config import Config
     from breakfix.models.hf import load_pretrained
-    from breakfix.train import fit, rows
+    from breakfix.train import fit, options, rows
     from breakfix.train.preflight import TrainingRefused, check_first_loss
 
     model, tokenizer = load_pretrained(folder)
     data, _ = rows.dpo_rows(tokenizer, EXAMPLES, 512, 24)
-    made = fit._trainer("dpo", Config(), model, tokenizer, data, fit._lora(Config(), model), tmp_path)
+    made = options.trainer("dpo", Config(), model, tokenizer, data, options.lora(Config(), model), tmp_path)
     assert fit.first_loss(made)[0] == pytest.approx(math.log(2), abs=1e-3)
     with pytest.raises(TrainingRefused, match="expected ln 2"):
         check_first_loss(0.9)
@@ -51,7 +51,7 @@ def test_a_wider_model_gets_a_lower_rate_and_a_given_one_is_kept() -> None:
     from transformers import LlamaConfig
 
     from breakfix.config import parse
-    from breakfix.train.fit import RATES, learning_rate
+    from breakfix.train.rates import RATES, learning_rate
 
     def rate(width: int, **sft: Any) -> float:
         model = type("M", (), {"config": LlamaConfig(hidden_size=width, num_attention_heads=2)})

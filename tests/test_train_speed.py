@@ -63,7 +63,7 @@ def trainer(kind: str, ours: bool, model: Path, out: Path, train: dict[str, Any]
 
     from breakfix.config import parse
     from breakfix.models.hf import load_pretrained
-    from breakfix.train import fit, rows, trainers
+    from breakfix.train import options, rows, trainers
 
     config = parse({"hardware": {"threads": 1, "precision": "fp32"}, "train": train or {}})
     loaded, tokenizer = load_pretrained(model)
@@ -71,14 +71,14 @@ def trainer(kind: str, ours: bool, model: Path, out: Path, train: dict[str, Any]
         0
     ]
     plain = type("PlainDpo", (DPOTrainer,), {"_prepare_dataset": trainers.Dpo._prepare_dataset})
-    before = fit.Sft, fit.Dpo
+    before = options.Sft, options.Dpo
     if not ours:
-        fit.Sft, fit.Dpo = SFTTrainer, plain  # type: ignore[misc]
+        options.Sft, options.Dpo = SFTTrainer, plain  # type: ignore[misc]
     try:
-        lora = fit._lora(config, loaded) if config.train.method == "lora" else None
-        made = fit._trainer(kind, config, loaded, tokenizer, data, lora, out)
+        lora = options.lora(config, loaded) if config.train.method == "lora" else None
+        made = options.trainer(kind, config, loaded, tokenizer, data, lora, out)
     finally:
-        fit.Sft, fit.Dpo = before  # type: ignore[misc]
+        options.Sft, options.Dpo = before  # type: ignore[misc]
     torch.manual_seed(1)
     for name, parameter in made.model.named_parameters():
         if "lora_" in name:
@@ -323,7 +323,7 @@ def test_reference_figures_are_kept_by_content(tmp_path: Path) -> None:
 
 def test_a_second_trainer_takes_the_references_from_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from breakfix.models.hf import load_pretrained
-    from breakfix.train import fit, rows, trainers
+    from breakfix.train import options, rows, trainers
     from breakfix.train.references import References
 
     where = folder("llama", tmp_path / "model")
@@ -332,7 +332,7 @@ def test_a_second_trainer_takes_the_references_from_disk(tmp_path: Path, monkeyp
     kept = References(tmp_path / "references", ("tiny",))
 
     def columns(references: References | None) -> tuple[list[float], list[float]]:
-        monkeypatch.setattr(fit, "Dpo", lambda **given: trainers.Dpo(**{**given, "references": references}))
+        monkeypatch.setattr(options, "Dpo", lambda **given: trainers.Dpo(**{**given, "references": references}))
         made = trainer("dpo", True, where, tmp_path / "out")
         return made.train_dataset["ref_chosen_logps"][:], made.train_dataset["ref_rejected_logps"][:]
 

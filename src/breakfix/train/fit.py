@@ -1,11 +1,4 @@
-"""One fit by TRL: SFT, DPO or KTO, LoRA or all weights. This file knows TRL's options; nothing else does.
-
-Automatic learning rates are what dev runs on a 135M model found for hundreds of steps (LOG, 2026-11-25). They fall with
-the model's width as was measured for Llama and Qwen ("LoRA Without Regret", Thinking Machines 2025; tinker-cookbook's
-hyperparam_utils): rate ~ (2000 / width) ** 0.781, of Qwen 0.0775. docs/post-training.md compares them with published
-ones, and says why β is the same at every width (0.1 from 7B to 70B in Tülu 2, 2311.10702). Losses are TRL's: DPO
-(2305.18290), IPO (2310.12036), APO (2408.06266) and others, each with the SFT term.
-"""
+"""One fit by TRL: SFT, DPO or KTO, LoRA or all weights; checked before its first step, watched, and saved whole."""
 # pyright: basic, reportPrivateImportUsage=false
 # (trl, peft and datasets are half untyped and export lazily)
 
@@ -21,37 +14,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 from datasets.utils.logging import disable_progress_bar
 from peft import LoraConfig, get_peft_model
 from transformers import PrinterCallback, TrainerCallback
 from transformers.utils import logging as transformers_logging
-from trl import DPOConfig, KTOConfig, SFTConfig
 
-from ..config import Config, Hardware
+from ..config import Config
 from ..core import Example
-from ..errors import ConfigError, UserError
+from ..errors import UserError
 from ..models.hf import load_pretrained
-from ..models.identity import weights_id
-from ..models.precision import probe
 from ..models.render import training_row
-from . import presets
+from . import options, presets
 from .alarms import Alarm, Alarms, Aside, Replies
-from .kto import Kto, balance
-from .launch import gathered, processes, sharded, share, stops_nowhere, threads
+from .kto import Kto
+from .launch import gathered, processes, sharded, stops_nowhere, threads
 from .preflight import FIRST, TrainingRefused, check_first_loss, check_rows, check_template
+from .rates import beta, learning_rate
 from .recipes import learnt as learnt_from
-from .references import References
 from .rows import dpo_rows, kto_rows, sft_rows
-from .trainers import Dpo, Sft
-from .weights import COLUMN, Collate
 
 Log = Callable[[int, int, dict[str, float]], None]
-RATES = {("sft", "lora"): 2e-3, ("sft", "full"): 4e-5, ("dpo", "lora"): 1e-4, ("dpo", "full"): 2e-6}  # at WIDTH
-WIDTH = 576
-STUDIED, FALL, FALL_OF = 2000, 0.781, {"qwen": 0.0775}  # the width at which families agree, and exponents
-BETAS = {"sigmoid_norm": 5.0}  # of a margin per token, as in Tülu 3 (2411.15124)
-BETA = 0.1
 KEPT = ("loss", "grad_norm", "learning_rate", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected",
         "mean_token_accuracy", "entropy", "rewards/chosen", "rewards/rejected", "kl")  # fmt: skip
 
@@ -83,12 +65,12 @@ def fit(
     model, tokenizer = load_pretrained(policy)
     rows, shortened = _rows(kind, config, tokenizer, examples)
     preflight = _preflight(kind, tokenizer, examples, rows)
-    lora = _lora(config, model) if config.train.method == "lora" else None
+    lora = options.lora(config, model) if config.train.method == "lora" else None
     watch = _Watch(log)
     with warnings.catch_warnings(), presets.settled(model):
         warnings.simplefilter("ignore")
-        known = None if references is None else _references(config, reference or policy, references)
-        trainer = _trainer(kind, config, model, tokenizer, rows, lora, out, reference, known)
+        known = None if references is None else options.references(config, reference or policy, references)
+        trainer = options.trainer(kind, config, model, tokenizer, rows, lora, out, reference, known)
         if config.train.stop_on_alarm and sharded(trainer):
             raise stops_nowhere(config.train.launch_config)
         trainer.remove_callback(PrinterCallback)  # prints every log line to stdout
@@ -124,7 +106,7 @@ def fit(
         **({} if alarms is None else alarms.record()),
         **({} if kept is None else {"stopped": {"kept_step": kept}}),
         "family": presets.facts(model.config),
-        "trl": _version(),
+        "trl": options.libraries(),
     }
 
 
@@ -158,12 +140,11 @@ def _alarms(
 ) -> Alarms | None:
     if not config.train.alarms:
         return None
-    bf16 = torch.cuda.is_available() or in_bf16(config.hardware)
     return Alarms(
         kind,
         log,
         beta=beta(config),
-        aside=Aside(tokenizer, learnt, bf16=bf16) if processes() == 1 else None,
+        aside=Aside(tokenizer, learnt, bf16=options.in_bf16(config.hardware)) if processes() == 1 else None,
         before=Replies.of(before or {}),
         start=0.0 if reference is None else None,
         stop=config.train.stop_on_alarm,
@@ -261,158 +242,6 @@ def first_loss(trainer: Any) -> tuple[float, float]:
         trainer.loss_types, trainer.loss_weights = types, weights
 
 
-def _trainer(
-    kind: str,
-    config: Config,
-    model: Any,
-    tokenizer: Any,
-    rows: Any,
-    lora: Any,
-    out: Path,
-    reference: str | Path | None = None,
-    references: References | None = None,
-) -> Any:
-    options = _options(kind, config, model, len(rows), out)
-    data = Dataset.from_list(list(rows))
-    parts: dict[str, Any] = {
-        "model": model,
-        "train_dataset": data,
-        "processing_class": tokenizer,
-        "peft_config": lora,
-    }
-    if kind == "sft":
-        args = SFTConfig(
-            **options,
-            dataset_kwargs={"skip_prepare_dataset": True},
-        )
-        made = Sft(args=args, **parts)
-        if COLUMN in data.column_names:
-            made.data_collator = Collate(made.data_collator)
-        return made
-    options |= _of_preferences(kind, config)
-    anchor = None if reference is None else load_pretrained(reference)[0]
-    if kind == "kto":
-        good, bad = balance(rows)
-        args = KTOConfig(**options, desirable_weight=good, undesirable_weight=bad)
-        return _alone(Kto(ref_model=anchor, args=args, **parts))
-    dpo = config.train.dpo
-    args = DPOConfig(
-        **options,
-        loss_type=[dpo.loss, "sft"] if dpo.sft_weight else [dpo.loss],
-        loss_weights=[1.0, dpo.sft_weight] if dpo.sft_weight else None,
-    )
-    if references is not None:
-        parts["references"] = references
-    return _alone(Dpo(ref_model=anchor, args=args, **parts))
-
-
-def _batch(kind: str, config: Config) -> int:
-    """Rows of a step; a pair of the config is two of KTO's."""
-    return config.train.sft.batch if kind == "sft" else config.train.dpo.batch * (2 if kind == "kto" else 1)
-
-
-def _options(kind: str, config: Config, model: Any, rows: int, out: Path) -> dict[str, Any]:
-    """What SFT, DPO and KTO are told alike."""
-    settings = config.train.sft if kind == "sft" else config.train.dpo
-    batch = _batch(kind, config)
-    steps = max(1, math.ceil(rows / batch * settings.epochs))
-    warmup = config.train.sft.warmup_ratio if kind == "sft" else 0.05
-    return {
-        "output_dir": str(out),
-        "learning_rate": learning_rate(kind, config, model),
-        "num_train_epochs": settings.epochs,
-        "per_device_train_batch_size": share(batch),
-        "max_length": None,
-        "remove_unused_columns": False,
-        "gradient_checkpointing": False,
-        "bf16": torch.cuda.is_available() or in_bf16(config.hardware),
-        "use_cpu": not torch.cuda.is_available(),
-        "dataloader_pin_memory": False,
-        "seed": config.seed,
-        "report_to": "none",
-        "disable_tqdm": True,
-        "logging_steps": 5,
-        "logging_nan_inf_filter": False,  # a loss that is no number is to be seen
-        "save_strategy": "steps",
-        "save_steps": max(10, steps // 3),
-        "save_total_limit": 1,
-        "warmup_steps": max(1, int(warmup * steps)),
-    }
-
-
-def _of_preferences(kind: str, config: Config) -> dict[str, Any]:
-    """What DPO and KTO are told besides, over what `_options` has. ConfigError for a batch that can't be shared."""
-    batch = _batch(kind, config)
-    each = share(batch)
-    least = 2 if kind == "kto" else 1  # whose estimate of the distance takes another row's reply
-    if each < least:
-        raise ConfigError(
-            f"train.dpo.batch is {config.train.dpo.batch}, which {processes()} processes can't share: kto needs a pair "
-            f"for each; give {processes()} or a multiple"
-        )
-    halved = not torch.cuda.is_available() and each % 2 == 0 and each // 2 >= least
-    passes = 2 if halved else 1  # a pair is two rows: half the memory
-    return {
-        "per_device_train_batch_size": each // passes,
-        "gradient_accumulation_steps": passes,
-        "beta": beta(config),
-        "precompute_ref_log_probs": True,
-        "precompute_ref_batch_size": 2 * batch,
-    }
-
-
-def _references(config: Config, reference: str | Path, folder: Path) -> References | None:
-    """None for a model that is known by name only: what it stands for may change."""
-    if not Path(reference).is_dir():
-        return None
-    bf16 = torch.cuda.is_available() or in_bf16(config.hardware)
-    return References(folder, (weights_id(reference), "bf16" if bf16 else "fp32", _version()))
-
-
-def _alone(trainer: Any) -> Any:
-    """Without the reference model, whose log-probabilities are in the rows by now."""
-    anchor, trainer.ref_model = trainer.ref_model, None
-    if anchor is not None and anchor in trainer.accelerator._models:
-        trainer.accelerator._models.remove(anchor)
-    return trainer
-
-
-def learning_rate(kind: str, config: Config, model: Any) -> float:
-    """The config's, else the automatic one, times `rate`."""
-    settings = config.train.sft if kind == "sft" else config.train.dpo
-    text = model.config.get_text_config()
-    found = settings.learning_rate or automatic_rate(kind, config.train.method, text.model_type, text.hidden_size)
-    return found * settings.rate
-
-
-def automatic_rate(kind: str, method: str, family: str, width: int) -> float:
-    """By method, lower for wider models (never higher for narrower ones). `family`: the model type of a config."""
-    fall = next((own for name, own in FALL_OF.items() if family.startswith(name)), FALL)
-    scale = (WIDTH / STUDIED) ** (FALL - fall) * (WIDTH / width) ** fall  # all families are alike at STUDIED
-    return RATES["sft" if kind == "sft" else "dpo", method] * min(1.0, scale)
-
-
-def beta(config: Config) -> float:
-    """The config's, else the automatic one: by loss, and the same at every width."""
-    dpo = config.train.dpo
-    if dpo.beta is not None:
-        return dpo.beta
-    return BETA if config.train.preference == "kto" else BETAS.get(dpo.loss, BETA)
-
-
-def in_bf16(hardware: Hardware) -> bool:
-    """Whether matrix products run in bfloat16 (autocast: weights, optimiser and norms stay float32)."""
-    if hardware.precision != "auto":
-        return hardware.precision == "bf16"
-    return probe(threads(hardware, processes())).bf16_wins
-
-
-def _lora(config: Config, model: Any) -> LoraConfig:
-    lora = config.train.lora
-    targets = presets.lora(lora.targets, lora.dropout, model)
-    return LoraConfig(r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, task_type="CAUSAL_LM", **targets)
-
-
 def _fresh(policy: Path, lora: LoraConfig | None) -> Any:
     """The model as it was before training, on the CPU, with adapters that are yet to be filled."""
     model, _ = load_pretrained(policy)
@@ -447,9 +276,3 @@ class _Watch(TrainerCallback):
         figures = {k: float(v) for k, v in (logs or {}).items() if k in KEPT}
         if figures:
             self.tell(state.global_step, state.max_steps, figures)
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return f"trl {version('trl')}, peft {version('peft')}, transformers {version('transformers')}"

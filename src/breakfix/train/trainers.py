@@ -10,7 +10,7 @@ carry loss; `tests/test_train_speed.py` shows that the loss and gradients are th
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +67,25 @@ def pieces(inputs: dict[str, Any], most: int) -> list[dict[str, Any]]:
     ]
 
 
-class Sft(SFTTrainer):
+class Ordered:
+    """A trainer whose rows come in batches that hold the kinds in their shares (order.py): a step's rows are the same
+    however many processes share them. Goes before the trainer's class. `lengthy`: the column of tokens that is long."""
+
+    args: Any
+    train_dataset: Any
+    lengthy: str
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Stratified:
+        rows, args = self.train_dataset if train_dataset is None else train_dataset, self.args
+        kinds = rows[KIND] if KIND in rows.column_names else [""] * len(rows)
+        batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
+        return Stratified(kinds, [len(ids) for ids in rows[self.lengthy]], batch, args.seed)
+
+
+class Sft(Ordered, SFTTrainer):
     """SFTTrainer on rows {input_ids, labels}, and perhaps token_weights (weights.py)."""
+
+    lengthy = "input_ids"
 
     def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
         """The loss is a sum over trained tokens ÷ their number in the batch: the parts' losses and gradients add up."""
@@ -77,22 +94,11 @@ class Sft(SFTTrainer):
         losses = [super(Sft, self).training_step(model, part, num_items_in_batch) for part in parts]
         return torch.stack(losses).sum()
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        rows: Any = self.train_dataset if train_dataset is None else train_dataset
-        return _sampler(self.args, rows, [len(ids) for ids in rows["input_ids"]])
-
     def compute_loss(self, model: Any, inputs: Any, *args: Any, **kwargs: Any) -> Any:
         weights, rest = inputs.get(COLUMN), {key: value for key, value in inputs.items() if key != COLUMN}
         weighed: Any = model if weights is None else Weighed(model, weights)
         with sparing(self.accelerator.unwrap_model(model)):
             return super().compute_loss(weighed, rest, *args, **kwargs)
-
-
-def _sampler(args: Any, rows: Any, lengths: Sequence[int]) -> Stratified:
-    """Of rows that may have a column KIND. A step's rows are the same however many processes share them."""
-    kinds = rows[KIND] if KIND in rows.column_names else [""] * len(rows)
-    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-    return Stratified(kinds, lengths, batch, args.seed)
 
 
 class Preferred:
@@ -119,16 +125,14 @@ class Preferred:
         return super()._precompute_ref_logps(dataset, *args, **kwargs)  # type: ignore[misc]
 
 
-class Dpo(Preferred, DPOTrainer):
+class Dpo(Ordered, Preferred, DPOTrainer):
     """DPOTrainer on rows {prompt_ids, chosen_ids, rejected_ids}. `references`: keeps the figures of the reference."""
+
+    lengthy = "prompt_ids"
 
     def __init__(self, *args: Any, references: References | None = None, **kwargs: Any) -> None:
         self.references = references
         super().__init__(*args, **kwargs)
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> Any:
-        rows: Any = self.train_dataset if train_dataset is None else train_dataset
-        return _sampler(self.args, rows, [len(ids) for ids in rows["prompt_ids"]])
 
     def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
         if isinstance(dataset, Dataset) and "prompt_ids" in dataset.column_names:
