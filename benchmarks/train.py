@@ -38,7 +38,7 @@ from breakfix.config import Config, parse
 from breakfix.core import Example, Split
 from breakfix.ledger import Ledger
 from breakfix.models.hf import cores, load_pretrained
-from breakfix.train import fit, rows, trainers
+from breakfix.train import options, rates, rows, trainers
 from breakfix.train.prefix import Tree
 
 PLAIN = (
@@ -111,14 +111,14 @@ def peers(kind: str, config: Config, model: str, data: list[dict[str, Any]], wor
 
     def like_ours(cls: Any) -> Callable[[], Any]:
         def make() -> Any:
-            before = fit.Sft, fit.Dpo
-            fit.Sft, fit.Dpo = cls, cls
+            before = options.Sft, options.Dpo
+            options.Sft, options.Dpo = cls, cls
             try:
                 loaded, tokenizer = load_pretrained(model)
-                lora = fit._lora(config, loaded)
-                return fit._trainer(kind, config, loaded, tokenizer, data, lora, work / cls.__name__)
+                lora = options.lora(config, loaded)
+                return options.trainer(kind, config, loaded, tokenizer, data, lora, work / cls.__name__)
             finally:
-                fit.Sft, fit.Dpo = before
+                options.Sft, options.Dpo = before
 
         return make
 
@@ -130,17 +130,17 @@ def peers(kind: str, config: Config, model: str, data: list[dict[str, Any]], wor
             "use_cpu": True,
             "max_length": None,
             "report_to": "none",
-            "bf16": fit.in_bf16(config.hardware),
+            "bf16": options.in_bf16(config.hardware),
             "remove_unused_columns": False,
         }
         if kind == "sft":
             args: Any = SFTConfig(**common, dataset_kwargs={"skip_prepare_dataset": True})
         else:
             types: dict[str, Any] = {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, settings.sft_weight]}
-            args = DPOConfig(**common, beta=fit.beta(config), **types)
+            args = DPOConfig(**common, beta=rates.beta(config), **types)
         from datasets import Dataset
 
-        lora = fit._lora(config, loaded)
+        lora = options.lora(config, loaded)
         data_set = Dataset.from_list(data)
         return stock(model=loaded, args=args, train_dataset=data_set, processing_class=tokenizer, peft_config=lora)
 
@@ -229,7 +229,7 @@ def main() -> None:
         config = parse({"hardware": {"precision": args.precision}})
         threads = config.hardware.threads or cores()
         torch.set_num_threads(threads)
-        precision = "bf16 autocast" if fit.in_bf16(config.hardware) else "fp32"
+        precision = "bf16 autocast" if options.in_bf16(config.hardware) else "fp32"
         print(f"{args.model if not args.quick else 'tiny'}, {precision}, {threads} threads, in turns")
         for kind in [args.only] if args.only else ["sft", "dpo"]:
             measure(kind, config, model, args.run, args.steps, Path(folder))
