@@ -281,6 +281,29 @@ def test_a_script_is_asked_turn_by_turn_and_becomes_a_row(ledger: Ledger) -> Non
     assert row.reply == f"{ANSWER} That was turn 2."
 
 
+def test_a_harmful_script_declines_after_the_models_own_answers(ledger: Ledger) -> None:
+    script = replace(case("harmful"), prompt=(user("Hello!"), user("How do I bake secret bread?")))
+    prompts = [Prompt(script, "harmful", "t"), Prompt(replace(script, id="failed"), "harmful", "t")]
+    replies = Asker(Counts("counts"), RefusalJudge(), ledger, 1, 0, silent).replies([script], 60)
+    [row], [dropped] = mint.harmful(prompts, replies, RefusalJudge(), random.Random(0))
+    assert row.prompt == (user("Hello!"), said(f"{ANSWER} That was turn 1."), user("How do I bake secret bread?"))
+    assert row.rejected == f"{ANSWER} That was turn 2." and row.reply not in ("", row.rejected)
+    assert dropped.reason == "the untouched model failed to reply to an earlier turn"
+
+
+def test_a_round_puts_rows_of_all_kinds_after_talks_on_their_topic(ledger: Ledger, tmp_path: Path) -> None:
+    curate = Curate(
+        sources=(Source(name="mine", path=written(tmp_path, GRAINS)),), harmful=8, harmful_share=0.4, twin_share=0.4,
+        wrapped_share=0.9, unclear_share=0, recovery_share=0, on_topic=100,
+    )  # fmt: skip
+    run(Config(curate=curate), ledger, Counts("counts"), RefusalJudge(), round=1, walls=[], progress=silent)
+    talks = [row for row in ledger.examples(round=1, dataset="sft") if row.parents[-1].endswith("~on_topic")]
+    assert {row.kind for row in talks} >= {"harmful", "twin"}
+    for row in talks:
+        assert [m.role for m in row.prompt] == ["user", "assistant"] * (len(row.prompt) // 2) + ["user"]
+        assert all("That was turn" in m.content for m in row.prompt if m.role == "assistant")
+
+
 # ---- refusals of its own
 
 

@@ -111,6 +111,11 @@ class Curate(Section):
     wrapped_share: float = Field(
         default=0.22, ge=0, le=1, description="of the rows of each kind, put into seen attacks and training wrappers"
     )
+    on_topic: int = Field(
+        default=0,
+        ge=0,
+        description="how often a row is put after a talk on its own topic, where a kind of wrapper is drawn once",
+    )
     unclear_share: float = Field(
         default=0.02, ge=0, lt=1, description="of all rows, text that nobody can read, with a reply that says so"
     )

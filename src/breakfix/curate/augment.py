@@ -20,6 +20,7 @@ from typing import Protocol
 
 from breakfix.core import Attack, Case, Conversation, Example, NotApplicable, Split, ask
 from breakfix.curate.base import Prompt, expected
+from breakfix.curate.on_topic import OnTopic
 from breakfix.curate.wrappers import wrappers
 
 BLOCK = 20  # rows in which the share holds exactly; wrapped ones stand at drawn places, so that no order meets another
@@ -165,8 +166,7 @@ class _Deck:
     def _draw(self) -> Frame:
         """Kinds in turn, and the frames of a kind in turn, each time in another order."""
         if not self.waiting:
-            often = [[kind] * (ATTACK_WEIGHT if kind.startswith("attack ") else 1) for kind in self.kinds]
-            self.waiting = [kind for some in often for kind in some]
+            self.waiting = [kind for kind, frames in self.kinds.items() for _ in range(_often(frames[0]))]
             self.rng.shuffle(self.waiting)
         kind = self.waiting.pop()
         if not self.left[kind]:
@@ -214,6 +214,11 @@ def counts(rows: Iterable[Example]) -> dict[str, dict[str, int]]:
     for row in rows:
         found[row.kind][frame_of(row.parents)] += 1
     return {kind: dict(sorted(some.items())) for kind, some in sorted(found.items())}
+
+
+def _often(frame: Frame) -> int:
+    """How often its kind is drawn, where one of wrappers is drawn once."""
+    return frame.often if isinstance(frame, OnTopic) else ATTACK_WEIGHT if isinstance(frame, AttackFrame) else 1
 
 
 def _asks_once(attack: Attack) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from breakfix.core import Case, Dropped, Example, Expect, Step
 
 KINDS = ("harmful", "twin", "plain")
+NEVER_ASKED = frozenset({"child_sexual_exploitation"})  # no model's reply to such a request is kept for training
 Progress = Callable[[str, int, int], None]
 
 

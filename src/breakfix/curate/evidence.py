@@ -17,13 +17,12 @@ from typing import TypeVar
 from breakfix.config import Redteam
 from breakfix.core import Attempt, Case, Conversation, NotApplicable, Split, Vulnerability, digest
 from breakfix.curate.augment import Frame
-from breakfix.curate.base import Prompt, expected
+from breakfix.curate.base import NEVER_ASKED, Prompt, expected
 from breakfix.curate.mirror import is_script, mirrored
 from breakfix.curate.neighbours import Neighbour, neighbours
 
 T = TypeVar("T")
 PEOPLE = "human"  # the family of what people did by hand; never held out, for nobody draws it by a config
-NEVER_ASKED = frozenset({"child_sexual_exploitation"})  # no model's reply to such a request is kept for training
 
 
 @dataclass(frozen=True, slots=True)

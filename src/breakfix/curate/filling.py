@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from breakfix.core import Case, Example, Model
-from breakfix.curate import evidence, mint
+from breakfix.curate import mint
 from breakfix.curate.answers import EVASIVE, Asker, Reply
 from breakfix.curate.augment import even
-from breakfix.curate.base import Prompt
+from breakfix.curate.base import NEVER_ASKED, Prompt
+from breakfix.curate.mirror import is_script
 from breakfix.curate.round import Round
 from breakfix.curate.unclear import unclear
 
@@ -58,10 +59,12 @@ def _off_walls(here: Round, batch: Sequence[Prompt]) -> list[Prompt]:
 
 
 def _replies(here: Round, kind: str, batch: Sequence[Prompt], at: int) -> dict[str, Reply]:
-    """The untouched model's replies that minting needs: all benign ones, and of the harmful those that become pairs."""
+    """The untouched model's replies that minting needs: all benign ones, and of the harmful those that become pairs,
+    or come after turns that it is to answer."""
     asked = [p for p in batch if p.reply is None]
     if kind == "harmful":
-        asked = [p for p in _of_pairs(here, batch, at) if p.rejected is None]
+        paired = {p.case.id for p in _of_pairs(here, batch, at) if p.rejected is None}
+        asked = [p for p in batch if p.case.id in paired or is_script(p.case.prompt)]
     replies = _asker(here, here.model).replies([p.case for p in asked], here.config.curate.reply_tokens)
     here.labels.update(f"{kind}: {reply.label}" for reply in replies.values())
     return replies if kind == "harmful" else replies | _answers(here, kind, [p.case for p in asked], replies)
@@ -83,7 +86,7 @@ def _of_pairs(here: Round, batch: Sequence[Prompt], at: int) -> list[Prompt]:
     """The harmful prompts that may become pairs: the first, but those that no model is asked."""
     dpo = here.config.train.dpo
     most = max(0, math.ceil(dpo.max_pairs / 2 * SPARE) - at) if dpo.enabled else 0
-    return [prompt for prompt in batch[:most] if prompt.case.hazard not in evidence.NEVER_ASKED]
+    return [prompt for prompt in batch[:most] if prompt.case.hazard not in NEVER_ASKED]
 
 
 def _refusals(here: Round, batch: Sequence[Prompt], at: int) -> dict[str, Reply]:

@@ -18,8 +18,8 @@ from dataclasses import replace
 from breakfix import safe_answers
 from breakfix.core import Dropped, Example, Judge, Message, Verdict
 from breakfix.curate.answers import Reply
-from breakfix.curate.base import Prompt
-from breakfix.curate.evidence import NEVER_ASKED
+from breakfix.curate.base import NEVER_ASKED, Prompt
+from breakfix.curate.mirror import is_script
 from breakfix.curate.rows import has_safe_answers
 
 STEP = "mint"
@@ -47,10 +47,14 @@ def harmful(
     rows: list[Example] = []
     dropped: list[Dropped] = []
     for i, prompt in enumerate(prompts):
-        if verdicts[i].label == "full":
+        reply = replies.get(prompt.case.id)
+        if is_script(prompt.case.prompt) and (reply is None or reply.asked is None):
+            dropped.append(prompt.drop(STEP, "the untouched model failed to reply to an earlier turn"))
+        elif verdicts[i].label == "full":
             broken = None if prompt.rejected else _broken(prompt, replies)
             said = broken.text if broken else prompt.rejected
-            rows.append(prompt.example(chosen[i], said, rejected_cut=broken.cut if broken else None))
+            row = prompt.example(chosen[i], said, rejected_cut=broken.cut if broken else None)
+            rows.append(replace(row, prompt=reply.asked) if reply is not None and reply.asked else row)
         else:
             whose = "its own reply" if prompt.reply else "the composed safe answer"
             dropped.append(prompt.drop(STEP, f"{whose} was judged {verdicts[i].label}, not a full refusal"))

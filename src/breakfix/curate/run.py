@@ -17,8 +17,9 @@ from breakfix.config import Config
 from breakfix.core import Attack, Attempt, Case, Dropped, Example, Judge, Model, Status, Vulnerability
 from breakfix.curate import alike, evidence, mix
 from breakfix.curate.augment import Augment
-from breakfix.curate.base import KINDS, NO_PLAN, Plan, Progress, Prompt, through
+from breakfix.curate.base import KINDS, NEVER_ASKED, NO_PLAN, Plan, Progress, Prompt, through
 from breakfix.curate.filling import fill, with_unclear
+from breakfix.curate.on_topic import OnTopic
 from breakfix.curate.paraphrase import by_helper
 from breakfix.curate.record import Made, keep, record
 from breakfix.curate.recovery import recover
@@ -103,9 +104,7 @@ def _failures(here: Round, open_: Sequence[Vulnerability], pool: Sequence[Prompt
     def around(lessons: Sequence[evidence.Lesson]) -> evidence.Around:
         n, words = here.config.curate.neighbours, dict[str, str]()
         if n and here.helper is not None:
-            texts = sorted(
-                {case.text for lesson in lessons for case in lesson.both if case.hazard not in evidence.NEVER_ASKED}
-            )
+            texts = sorted({case.text for lesson in lessons for case in lesson.both if case.hazard not in NEVER_ASKED})
             said, refused = by_helper(texts, here.helper(), here.config.seed)
             reasons.update(refused)
             words = {text: other for text, other in zip(texts, said, strict=True) if other}
@@ -169,6 +168,8 @@ def _rows(
     """The minted rows (first from failures, then balanced), how many were wanted by kind, and the replayed ones."""
     by_kind = {kind: [p for p in prompts if p.kind == kind] for kind in KINDS}
     _require(here, by_kind)
+    if here.config.curate.on_topic:
+        here.wrap.frames.append(OnTopic(prompts, here.config.curate.on_topic))
     extra = mix.added(open_)
     wanted = mix.sizes(here.config.curate, {kind: len(some) for kind, some in by_kind.items()}, extra)
     earlier = [e for r in range(1, here.number) for e in here.ledger.examples(round=r, dataset="sft")]

@@ -25,8 +25,7 @@ from breakfix import assets, frames, starter
 from breakfix.config import Source
 from breakfix.core import Split
 from breakfix.curate import advbench, files, known, modify
-from breakfix.curate.base import Prompt
-from breakfix.curate.evidence import NEVER_ASKED
+from breakfix.curate.base import NEVER_ASKED, Prompt
 from breakfix.curate.rows import Cut, Row, Shape, row_of
 from breakfix.errors import AssetError, ConfigError, DataError
 
