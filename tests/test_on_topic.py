@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from breakfix.core import Case, Message, NotApplicable, Split, ask
+from breakfix.core import Case, Conversation, Message, NotApplicable, Split, ask
 from breakfix.curate.augment import Augment, frame_of
 from breakfix.curate.base import Prompt, expected
 from breakfix.curate.mirror import is_script
@@ -38,7 +38,7 @@ def put(one: Prompt, pool: list[Prompt] = POOL) -> list[str]:
 
 def test_a_request_and_its_twin_come_after_the_same_harmless_talk() -> None:
     harmless = {p.case.text for p in POOL if p.kind == "twin"}
-    lengths = set()
+    lengths = set[int]()
     for harmful, twin in ((p, q) for p in POOL for q in POOL if q.case.twin == p.case.id):
         *before, last = put(harmful)
         assert last == harmful.case.text
@@ -66,9 +66,9 @@ def test_the_talk_is_of_the_likest_requests() -> None:
     (*ask("Hello"), Message("assistant", "Hi!"), *ask(POOL[0].case.text)),
     prompt("harmful", "loaf of rye", hazard="child_sexual_exploitation").case.prompt,
 ])  # fmt: skip
-def test_what_gets_no_talk(left_out: tuple[Message, ...]) -> None:
+def test_what_gets_no_talk(left_out: Conversation) -> None:
     pool = [prompt(kind, thing, "child_sexual_exploitation") for kind in ("harmful", "twin") for thing in THINGS]
-    known = POOL if len(left_out) > 1 or "no row" in left_out[0].content else pool
+    known = pool if left_out[0].content in {p.case.text for p in pool} else POOL
     with pytest.raises(NotApplicable, match="no talk on its topic"):
         OnTopic(known, 1).put(left_out, random.Random(0))
 

@@ -60,7 +60,7 @@ class OnTopic:
 
     def put(self, prompt: Conversation, rng: random.Random) -> Conversation:
         """A script that ends with the prompt's last turn."""
-        asked = self._known.get(prompt[-1].content) if len(prompt) == 1 else None
+        asked = self._known.get(prompt[0].content) if len(prompt) == 1 else None
         if asked is None or asked.hazard in NEVER_ASKED:
             raise NotApplicable("no talk on its topic: not a single request of this round's that a model is asked")
         others = [one for one in self._harmless[asked.hazard, asked.language] if one.group != asked.group]
