@@ -46,7 +46,7 @@ class OnTopic:
         self._harmless: dict[tuple[str, str], list[_Request]] = defaultdict(list)
         for prompt in prompts:
             case = prompt.case
-            if len(case.prompt) > 1 or case.prompt[-1].images:
+            if len(case.prompt) != 1 or case.prompt[0].images:
                 continue
             one = _Request(case.text, case.hazard, case.language, case.twin or case.id, frozenset(words(case.text)))
             self._known.setdefault(case.text, one)
