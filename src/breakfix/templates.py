@@ -48,6 +48,7 @@ COMMENTS = {
     "curate.ngram": "words in a row that a training prompt may not share with what is measured",
     "curate.language_sampling": "languages by their rows to this power: 1 as they are, 0 all alike",
     "curate.wrapped_share": "of the rows of each kind, requests put into formats, frames and attacks of seen families",
+    "curate.on_topic": "how often that is a talk on its own topic, where a kind of frame is drawn once; 0: never",
     "curate.unclear_share": "of all rows, text that nobody can read, answered by saying so",
     "curate.neighbours": "rows made around each failure: other words, other frames, translations; as many twins",
     "curate.recovery_share": "of the harmful rows, replies that began to answer and turn away; as many twins",
