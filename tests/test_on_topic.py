@@ -86,5 +86,4 @@ def test_it_is_a_frame_like_others_and_drawn_as_often_as_asked() -> None:
     made = [wrap([p for p in POOL if p.kind == kind]) for kind in ("harmful", "twin")]
     talks = [[frame_of(p.parents) == "on_topic" for p in some] for some in made]
     assert talks[0] == talks[1] and sum(talks[0]) >= len(THINGS) - 2
-    assert all(is_script(p.case.prompt) for some in made for p in some if frame_of(p.parents) == "on_topic"
-               and len(p.case.prompt) > 1)  # fmt: skip
+    assert all(is_script(p.case.prompt) for some in made for p in some if frame_of(p.parents) == "on_topic")
