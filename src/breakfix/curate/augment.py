@@ -5,9 +5,10 @@ that saw frames around harm alone learns the reverse. With the same frames on bo
 what is left to learn from is the request. A twin gets the frame, and the drawn texts in it, of its harmful row.
 
 Frames are this project's training wrappers (wrappers.py), in English the attacks of the *seen* red-team families that
-ask once, and talks on the request's own topic where a config asks for them (on_topic.py). Held-out families never come in: the caller gives the attacks (`redteam.seen`), and the wrappers' texts
-are held apart from the held-out ones by a test. After selection, so that shares hold; before replies are made, so that
-the untouched model's reply is to what the row asks.
+ask once, and talks on the request's own topic where a config asks for them (on_topic.py). Held-out families never come
+in: the caller gives the attacks (`redteam.seen`), and the wrappers' texts are held apart from the held-out ones by a
+test. After selection, so that shares hold; before replies are made, so that the untouched model's reply is to what the
+row asks.
 """
 
 from __future__ import annotations
