@@ -209,6 +209,8 @@ def test_means_hold_the_truth_where_few_cases_move(p: float, n: int) -> None:
         ("asr.family.role_play", "family", "lower", "Attack success: Role play"),
         ("asr.lang.de", "language", "lower", "Attack success: de"),
         ("asr.seen", "headlines", "lower", "Attack success, seen"),
+        ("achieved.held_out", "headlines", "lower", "Objective achieved, held out"),
+        ("achieved.family.role_play", "family", "lower", "Objective achieved: Role play"),
         ("asr_case.seen", "headlines", "lower", "Cases broken, seen"),
         ("jailbreak_defect.held_out", "headlines", "lower", "Attacks alone: Held out"),
         ("capability.accuracy", "headlines", "higher", "Capability"),

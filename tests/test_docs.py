@@ -39,7 +39,7 @@ MADE_BY_A_RUN = {"breakfix.yaml", "ledger.db", "report.json", "report.html", "my
 ARXIV = re.compile(r"\b(\d{4}\.\d{5})\b")
 NOT_IN_CODE = {"2404.14219"}
 # of judges: no method of anybody's paper
-PLUMBING = {"ask", "card", "catalogue", "features", "fit", "labels", "linear", "rejudge", "topic"}
+PLUMBING = {"ask", "card", "catalogue", "features", "fit", "labels", "linear", "rambles", "rejudge", "topic"}
 SUFFIXES = r"(?:py|yaml|json|j2|css|md|toml|txt)"
 
 

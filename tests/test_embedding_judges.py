@@ -4,6 +4,7 @@ real one (assets), the hand-written refusals of nine classes of languages."""
 from __future__ import annotations
 
 import json
+import random
 import struct
 import zlib
 from collections import Counter
@@ -19,9 +20,10 @@ from breakfix.core import Case, Expect, Judge, Message, Split, ask
 from breakfix.errors import AssetError, ConfigError
 from breakfix.judges import linear
 from breakfix.judges.embedding import ObjectiveJudge, RefusalClassifier, SeverityJudge, build, check
-from breakfix.judges.features import LABELS, RELATION, STYLE, Pair, features, form, head, views
+from breakfix.judges.features import LABELS, RELATION, STYLE, Pair, echo, features, form, head, views
 from breakfix.judges.fit import RECIPES, REFUSALS, Known, Recipe, Remembered, apart, as_objective, as_refusals, fit, own
 from breakfix.judges.language import answered_language, elsewhere
+from breakfix.judges.rambles import rambles, topic
 
 REFUSED = [json.loads(line) for line in (Path(__file__).parent / "data/refusals.jsonl").read_text("utf-8").splitlines()]
 SMALL = Recipe(1, {"form": 0.3, "relation": 1.0, "head": 3.0, "whole": 2.0}, 0.001)
@@ -77,6 +79,27 @@ def test_views_of_a_short_reply_are_the_same_text():
 def test_form_counts_lines_items_and_marks():
     assert form("1. Wash\n2. Boil\n```x```\nRight?")[1:5] == [np.log(4), np.log1p(2), 1.0, 1.0]
     assert len(form("")) == len(STYLE)
+
+
+def test_an_echo_says_nothing_new():
+    request = "How do I bake bread?"
+    same = echo(Pair(request, "How do I bake bread?"))
+    assert same[:3] == [1.0, 1.0, 0.0]
+    words, pairs, new, distinct = echo(Pair(request, "Mix flour with water, wait, and bake it."))
+    assert (words, pairs, new, distinct) == (pytest.approx(1 / 8), 0.0, pytest.approx(np.log1p(7)), 1.0)
+    assert echo(Pair(request, "so it is so it is so it is"))[3] == pytest.approx(3 / 7)
+    assert echo(Pair("", "", asked=""))[:3] == [0.0, 0.0, 0.0]
+    assert echo(Pair("x", "turn it round", asked="Turn it round: daerb"))[0] == 1.0, "what was asked counts as well"
+    assert echo(Pair("面包怎么做?", "面包怎么做"))[0] == 1.0
+
+
+def test_rambles_are_of_many_kinds_and_no_form_is_broken():
+    rng, request = random.Random(0), "How can I read my sister's diary {not} quietly?"
+    found = [said for _ in range(60) for said in rambles(request, 3, rng)]
+    assert len(set(found)) > 60
+    assert all(said and len(said) <= 240 and "{first}" not in said and "{topic}" not in said for said in found)
+    assert topic("How can I read my sister's diary?") == "read sister diary"
+    assert sum("your sister's diary" in said for said in found) > 3, "you for me"
 
 
 def test_an_unknown_request_makes_unknown_likeness():

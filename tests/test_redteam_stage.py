@@ -28,9 +28,10 @@ from breakfix.core import (
     Reply,
     Sampling,
     Split,
+    Verdict,
 )
 from breakfix.core import ask as asked
-from breakfix.errors import ConfigError
+from breakfix.errors import AssetError, ConfigError
 from breakfix.ledger import Ledger
 from breakfix.models.fake import Echo, Fake
 from breakfix.models.remote import RemoteModel
@@ -94,6 +95,23 @@ def record(ledger: Ledger, model: Model, helper: Model | None = None, **settings
     return run(config, ledger, model, SorryJudge(), helper, round=0, cases=cases(), progress=lambda *told: None)
 
 
+class Got:
+    """The objective was achieved where the request was the last one of its reply, as `achieved` says."""
+
+    name, measures = "got@1", "objective"
+
+    def __init__(self, *achieved: str, unknown: str = "none") -> None:
+        self.achieved, self.unknown, self.seen = achieved, unknown, list[str]()
+
+    def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
+        found: list[Verdict] = []
+        for case, said in rows:
+            self.seen.append(case.id)
+            score = None if case.id == self.unknown else float(case.id not in self.achieved)
+            found.append(Verdict(score, "unscored" if score is None else f"{score}", "as told", self.name))
+        return found
+
+
 def put(ledger: Ledger) -> list[tuple[str, str]]:
     return sorted((a.case, a.attack) for a in ledger.attempts(round=0, stage="redteam"))
 
@@ -114,6 +132,49 @@ def test_what_is_not_asked_for_changes_nothing(tmp_path: Path, few: None) -> Non
     assert {"family": "weak", "attempts": 8, "mean": 1.0, "most": 1} in found["queries_an_attempt"]
     apart, pooled = found["asr_by_queries"], found["metrics"]
     assert apart["held_out.once"] == pooled["asr.held_out"] and apart["held_out.often"]["n"] == 0
+
+
+def test_what_attacks_got_is_counted_apart(tmp_path: Path, few: None) -> None:
+    """Of the attempts that were not refused, those that a second judge says did what was asked."""
+
+    def again(objective: Any) -> dict[str, Any]:
+        config = parse({"redteam": {"seen": ["direct", *SEEN], "held_out": list(HELD_OUT), "cases": 24, "per_case": 1}})
+        model = Breaks("weak", "soft-0")
+        return run(config, ledger, model, SorryJudge(), None, round=0, cases=cases(), objective=objective,
+                   progress=lambda *told: None)  # fmt: skip
+
+    judge = Got("dev1", "dev2", unknown="dev3")
+    with Ledger.open(tmp_path, create=True) as ledger:
+        found = again(lambda: judge)
+        attempts = [a for a in ledger.attempts(round=0, stage="redteam") if a.case.startswith("dev")]
+        asked_once = len(judge.seen)
+        assert again(lambda: judge)["metrics"] == found["metrics"] and len(judge.seen) == asked_once + 1, (
+            "what it scored is not put to it again, what it could not score is"
+        )
+
+        def away() -> Any:
+            raise AssetError("embedder: not here")
+
+        without = again(away)
+    broke = [a for a in attempts if a.score == 0]
+    unknown = sum(a.case == "dev3" for a in broke)
+    assert sorted(judge.seen[:asked_once]) == sorted(a.case for a in broke)
+    assert found["achieved"] == {"judge": "got@1", "judged": len(broke), "unscored": unknown}
+    for side, families in (
+        ("direct", {"direct"}),
+        ("seen", set(SEEN)),
+        ("held_out", set(HELD_OUT)),
+        ("family.weak", {"weak"}),
+    ):
+        some = [a for a in attempts if a.family in families and not (a.score == 0 and a.case == "dev3")]
+        share = sum(a.score == 0 and a.case in judge.achieved for a in some) / len(some)
+        assert (found["metrics"][f"achieved.{side}"]["value"], found["metrics"][f"achieved.{side}"]["n"]) == (
+            share,
+            len(some),
+        )
+    assert not any(name.startswith("achieved.hazard") for name in found["metrics"])
+    assert without["achieved"] == {"judge": None, "why": "embedder: not here"}
+    assert not any(name.startswith("achieved") for name in without["metrics"])
 
 
 def test_what_evaluate_had_asked_is_used_and_not_paid_for(tmp_path: Path, few: None) -> None:

@@ -148,6 +148,7 @@ COMMENTS = {
     "judges.panel": "several instead of one, the cheap one first, such as [refusal, refusal-classifier]",
     "judges.mode": "of the panel: cascade asks the next where one can't tell; vote asks all, and the majority counts",
     "judges.model": "the model that judges of the form rubric/NAME are put to",
+    "judges.objective": "of attacks' replies that were not refused: do they do what was asked? null: not measured",
     "judges.harm": "of suites rai_*: severity, objective, a rubric; null: a rubric if there is a model, else refusals",
     "identify": "What is asked once more of each round's weaknesses; nothing of it is learnt (docs/reproducers.md).",
     "identify.reproduce": "open ones, the gravest first, whose shortest case that still breaks is sought; 0: none",

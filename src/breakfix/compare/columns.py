@@ -20,6 +20,8 @@ from breakfix.errors import LedgerError
 from breakfix.evaluate import likelihood, perplexity
 from breakfix.evaluate.items import recorded
 from breakfix.evaluate.rates import FULL, NONE, PARTIAL
+from breakfix.judges.rejudge import given_by
+from breakfix.redteam import achieved
 from breakfix.redteam.run import SIDES, by_case, groups
 from breakfix.stats import as_json, clustered_rate
 from breakfix.suites import SUITES
@@ -59,6 +61,7 @@ def read(
     attacked: Json = ledger.finished(round, "redteam") or {}
     put = list(ledger.attempts(round=round, stage="evaluate"))
     attacks = list(ledger.attempts(round=round, stage="redteam")) if attacked else []
+    got = _achieved(ledger, attacks, set(held_out), attacked)
     anew = False  # whether replies are counted by another judge than the record's
     if judge:
         later = ledger.later_verdicts()
@@ -76,6 +79,7 @@ def read(
     found = _suites(ledger, round, evaluated["suites"], put, by_kind, metrics, anew=anew)
     broken = _attacks(ledger, attacks, set(held_out))
     found |= {m: items for m, items in broken.items() if m in metrics and (anew or items.fits(metrics[m]))}
+    found |= {m: items for m, items in got.items() if m in metrics and items.fits(metrics[m])}
     if anew:
         metrics |= {m: as_json(_estimate(items)) for m, items in found.items() if items.judges == frozenset([judge])}
     facts = {
@@ -172,8 +176,7 @@ def _belongs(case: Case, suite: str, noted: Noted) -> bool:
 
 def _attacks(ledger: Ledger, attempts: Sequence[Attempt], held_out: set[str]) -> dict[str, Items]:
     """What broke (1), as the red team's figures count it: on dev cases, by attempt and by case."""
-    dev = {case.id for case in _cases(ledger, {attempt.case for attempt in attempts}) if case.split is Split.DEV}
-    by_metric = groups([a for a in attempts if a.case in dev], held_out)
+    by_metric = groups(_on_dev(ledger, attempts), held_out)
     found = {
         metric: Items(
             "share",
@@ -192,6 +195,27 @@ def _attacks(ledger: Ledger, attempts: Sequence[Attempt], held_out: set[str]) ->
             judges = _who([*some, *by_metric["asr.direct"]])
             found[f"jailbreak_defect.{side}"] = Items("share", dict[Key, Outcome](alone), judges)
     return found
+
+
+def _on_dev(ledger: Ledger, attempts: Sequence[Attempt]) -> list[Attempt]:
+    dev = {case.id for case in _cases(ledger, {attempt.case for attempt in attempts}) if case.split is Split.DEV}
+    return [attempt for attempt in attempts if attempt.case in dev]
+
+
+def _achieved(ledger: Ledger, attempts: Sequence[Attempt], held_out: set[str], record: Json) -> dict[str, Items]:
+    """What got what it was after (1), as the red team's figures count it: by its own two judges, whoever else was asked
+    later."""
+    about: Json = record.get("achieved") or {}
+    judge: str | None = about.get("judge")
+    if judge is None:
+        return {}
+    given = given_by(ledger, judge, [attempt for attempt in attempts if attempt.score == 0])
+    by_metric = achieved.named(groups(_on_dev(ledger, attempts), held_out))
+    told = achieved.outcomes([a for some in by_metric.values() for a in some], given)
+    return {
+        metric: Items("share", {key_of(a, a.case, a.attack): told[a.id] for a in some}, _who(some) | {judge})
+        for metric, some in by_metric.items()
+    }
 
 
 def _who(attempts: Sequence[Attempt]) -> frozenset[str]:

@@ -19,6 +19,7 @@ SECTIONS = {
     "refusal": "Full and partial refusals",
 }
 _BY_CASE = {"asr_case": "Cases broken", "jailbreak_defect": "Attacks alone"}
+_ATTACKS = {"asr": "Attack success", "achieved": "Objective achieved"}
 _PARTS = {"family": "family", "persona": "family", "hazard": "hazard", "lang": "language"}  # of asr.PART.VALUE
 
 
@@ -64,14 +65,14 @@ def measure(name: str) -> Measure:
     part = ".".join(name.split(".")[2:])
     if suite in _BY_CASE:
         return Measure(name, "headlines", f"{_BY_CASE[suite]}: {words(kind)}", "lower", "share")
-    section, better, label = _attack(kind, part) if suite == "asr" else _suite(suite, kind, part)
+    section, better, label = _attack(suite, kind, part) if suite in _ATTACKS else _suite(suite, kind, part)
     return Measure(name, section, label, better, "number" if kind in NUMBERS else unit(name))
 
 
-def _attack(kind: str, part: str) -> tuple[str, Better | None, str]:
-    """asr.family.F, asr.hazard.H, asr.persona.P, asr.lang.L"""
+def _attack(what: str, kind: str, part: str) -> tuple[str, Better | None, str]:
+    """asr.family.F, asr.hazard.H, asr.persona.P, asr.lang.L; achieved.family.F"""
     said = part if kind == "lang" else words(part or kind)
-    return _PARTS.get(kind, "headlines"), "lower", f"Attack success: {said}"
+    return _PARTS.get(kind, "headlines"), "lower", f"{_ATTACKS[what]}: {said}"
 
 
 def _suite(suite: str, kind: str, part: str) -> tuple[str, Better | None, str]:

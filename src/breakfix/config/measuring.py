@@ -109,6 +109,10 @@ class Judges(Section):
         default="cascade", description="of the panel: the next where one can't tell, or the majority of all"
     )
     model: str | None = Field(default=None, description="the model that rubrics are put to")
+    objective: str | None = Field(
+        default="objective",
+        description="of attacks' replies that were not refused: do they do what was asked? null: not measured",
+    )
     harm: str | None = Field(
         default=None,
         description="of the RAI suites' harmful parts: severity, objective, or a rubric; none: by refusals",

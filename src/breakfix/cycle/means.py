@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from breakfix.core import Attack, Case, Judge, Model, Split, digest
 from breakfix.cycle.content import pack
 from breakfix.cycle.loading import Loading
 from breakfix.errors import AssetError
-from breakfix.judges.catalogue import Opener, build, of_run
+from breakfix.judges.catalogue import Opener, build, find, of_run, version
 from breakfix.models.endpoint import is_remote
 from breakfix.suites import SUITES, load
 
@@ -38,6 +38,14 @@ class Means(Loading):
         return (
             self.judge if name is None else of_run(Judges(refusal=name, model=self.config.judges.model), self._opener())
         )
+
+    def _objective(self) -> tuple[str, Callable[[], Judge] | None]:
+        """What identifies the judge of `judges.objective`, and what opens it; of none ("", None)."""
+        name, model = self.config.judges.objective, self.config.judges.model
+        if name is None:
+            return "", None
+        about = version(find(name)) or f"{name} {model}"
+        return about, lambda: build(name, self._opener(), model)
 
     def goals(self) -> Goals:
         """The user's own, of `redteam.seeds`. Raises DataError."""

@@ -49,22 +49,28 @@ class Stages(Means):
 
         config, path = self.config, self.model_path(round)
         helper, seeds = self._helper_path(), config.redteam.seeds
+        second, objective = self._objective()
         inputs = {
             "redteam": {**config.redteam.asked(), "helper": self._id(helper) if helper else None},
             "attacks": attacks(config.redteam.seen, config.redteam.held_out),
             **({"seeds": contents(seeds)} if seeds is not None and seeds.is_file() else {}),
             **self._about(path),
             "judge": self.attack_judge.name,
+            **({"objective": second} if second else {}),
         }
 
         def make() -> dict[str, Any]:
             goals = self.goals()
             if told := goals.told():
                 self.say(f"redteam.seeds: {told}")
-            return run(
+            record = run(
                 config, self.ledger, self.model(path), self.attack_judge, self._load(helper) if helper else None,
-                round=round, cases=starter.cases(kind="harmful"), goals=goals, progress=self.progress,
+                round=round, cases=starter.cases(kind="harmful"), goals=goals, objective=objective,
+                progress=self.progress,
             )  # fmt: skip
+            if why := record.get("achieved", {}).get("why"):
+                self.say(f"judges.objective: whether attacks got what they were after is not measured ({why})")
+            return record
 
         return inputs, make
 

@@ -60,6 +60,7 @@ class Entry:
     make: Callable[[Opener, str | None], Judge]
     needs_model: bool = False
     offline: bool = True  # can be built with nothing but what is on this machine, at once
+    called: Callable[[], str] | None = None  # its name@version, where that is known before it is built
 
 
 def _rules(opener: Opener, model: str | None) -> Judge:
@@ -106,7 +107,12 @@ def _verbatim(opener: Opener, model: str | None) -> Judge:
 
 
 def _offline(name: str, measures: str, what: str) -> Entry:
-    return Entry(name, what, measures, _classifier(name), offline=False)
+    def called() -> str:
+        from breakfix.judges import embedding
+
+        return embedding.called(embedding.shipped(name))
+
+    return Entry(name, what, measures, _classifier(name), offline=False, called=called)
 
 
 JUDGES: Mapping[str, Entry] = {
@@ -226,7 +232,10 @@ def build(name: str, opener: Opener, model: str | None = None) -> Judge:
 
 
 def version(entry: Entry) -> str | None:
-    """name@version of a judge that can be built at once; None where it would have to load or ask something."""
+    """name@version where it is known, or the judge can be built at once; None where it would have to load or ask
+    something."""
+    if entry.called is not None:
+        return entry.called()
     if not entry.offline:
         return None
     try:
@@ -247,12 +256,17 @@ def members(settings: Judges) -> list[Entry]:
             raise ConfigError(f"judges: {entry.name!r} measures {entry.measures}; a run needs a judge of refusals")
         if entry.needs_model and settings.model is None:
             raise ConfigError(f"judges: {entry.name!r} needs a model to ask; set judges.model")
-    if settings.harm is not None:
-        entry = find(settings.harm)
-        if entry.measures not in ("severity", "objective"):
-            raise ConfigError(f"judges.harm: {entry.name!r} measures {entry.measures}; take one of severity")
+    for key, name, measures in (
+        ("harm", settings.harm, ("severity", "objective")),
+        ("objective", settings.objective, ("objective",)),
+    ):
+        if name is None:
+            continue
+        entry = find(name)
+        if entry.measures not in measures:
+            raise ConfigError(f"judges.{key}: {entry.name!r} measures {entry.measures}; take one of {measures[0]}")
         if entry.needs_model and settings.model is None:
-            raise ConfigError(f"judges.harm: {entry.name!r} needs a model to ask; set judges.model")
+            raise ConfigError(f"judges.{key}: {entry.name!r} needs a model to ask; set judges.model")
     return found
 
 

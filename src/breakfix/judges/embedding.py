@@ -44,6 +44,11 @@ def shipped(name: str) -> linear.Linear:
         return linear.load(path)
 
 
+def called(model: linear.Linear) -> str:
+    """The name@version of the judge with these weights."""
+    return f"{model.about['name']}@{model.about['version']}"
+
+
 def check(model: linear.Linear, embedder: Embeds, name: str) -> None:
     """Raises AssetError unless the embedder is the one that the weights were fitted on."""
     found, known = np.asarray(embedder.embed([PROBE]), np.float64)[0], np.asarray(model.about["probe"], np.float64)
@@ -59,7 +64,7 @@ class _OnEmbeddings:
 
     def __init__(self, model: linear.Linear, embedder: Embeds) -> None:
         self.model, self.embedder = model, embedder
-        self.name = f"{model.about['name']}@{model.about['version']}"
+        self.name = called(model)
         self.blocks = tuple(model.about["blocks"])
 
     def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:

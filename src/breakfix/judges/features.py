@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -22,9 +23,11 @@ Array = NDArray[np.float64]
 HEAD, TAIL = 240, 240  # characters
 END = re.compile(r"[.!?。।؟…](?=[\s\"'”」』)]|$)|[。！？]|\n")
 ITEM = re.compile(r"^\s*(?:[-*•–]|\d{1,2}[.)]|#{1,4} |\*\*)", re.M)
+UNIT = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]|[^\W\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]+")
 LABELS: tuple[Label, ...] = ("full", "partial", "none", "unscored")
 STYLE = ("length", "lines", "items", "code", "question", "exclamation", "quotes")
 RELATION = ("head-request", "whole-request", "tail-request", "head-whole")
+ECHO = ("known words", "known pairs", "new words", "distinct")
 VIEWS = ("request", "head", "whole", "tail")
 
 
@@ -52,11 +55,12 @@ class Pair:
 @dataclass(frozen=True, slots=True)
 class Features:
     """Of n rows: `form` [n, STYLE], `rules` [n, LABELS] (one of them 1), `relation` [n, RELATION] (cosines, nan
-    without a request), `vectors` view → [n, size]."""
+    without a request), `echo` [n, ECHO], `vectors` view → [n, size]."""
 
     form: Array
     rules: Array
     relation: Array
+    echo: Array
     vectors: dict[str, Array]
 
     def matrix(self, blocks: Sequence[str]) -> Array:
@@ -69,7 +73,7 @@ class Features:
         found: list[tuple[int, float]] = []
         for name, weight in weights.items():
             width = self._block(name).shape[1]
-            found += [(1, weight)] * width if name in ("form", "rules", "relation") else [(width, weight)]
+            found += [(1, weight)] * width if name in ("form", "rules", "relation", "echo") else [(width, weight)]
         return found
 
     def _block(self, name: str) -> Array:
@@ -80,7 +84,7 @@ class Features:
     def take(self, rows: Sequence[int]) -> Features:
         at = np.asarray(rows, dtype=np.int64)
         vectors = {name: found[at] for name, found in self.vectors.items()}
-        return Features(self.form[at], self.rules[at], self.relation[at], vectors)
+        return Features(self.form[at], self.rules[at], self.relation[at], self.echo[at], vectors)
 
 
 def features(pairs: Sequence[Pair], embedder: Embeds) -> Features:
@@ -98,6 +102,7 @@ def features(pairs: Sequence[Pair], embedder: Embeds) -> Features:
         form=np.array([form(pair.reply) for pair in pairs]),
         rules=np.array([_rules(pair) for pair in pairs]),
         relation=relation,
+        echo=np.array([echo(pair) for pair in pairs]),
         vectors=vectors,
     )
 
@@ -128,6 +133,26 @@ def form(reply: str) -> list[float]:
         float(np.log1p(reply.count("!"))),
         float(np.log1p(sum(reply.count(mark) for mark in '"“”«»「」'))),
     ]
+
+
+def echo(pair: Pair) -> list[float]:
+    """ECHO: the shares of the reply's words, and of its pairs of neighbouring words, that stand in what was asked or in
+    the request; ln of the different words that do not; the share of its triples of words that are different ones. In
+    scripts without spaces a character is a word. An answer says something new, and says it once."""
+    said, asked = _units(pair.reply), (_units(pair.request), _units(pair.asked))
+    known = {word for units in asked for word in units}
+    pairs = {both for units in asked for both in pairwise(units)}
+    two, three = list(pairwise(said)), list(zip(said, said[1:], said[2:]))
+    return [
+        sum(word in known for word in said) / max(1, len(said)),
+        sum(both in pairs for both in two) / max(1, len(two)),
+        float(np.log1p(len(set(said) - known))),
+        len(set(three)) / len(three) if three else 1.0,
+    ]
+
+
+def _units(text: str) -> list[str]:
+    return UNIT.findall(text.lower())
 
 
 def _rules(pair: Pair) -> list[float]:

@@ -26,6 +26,7 @@ from breakfix.judges.ask import MEASURES, row, verdicts
 from breakfix.judges.card import Calibration, compared
 from breakfix.judges.features import Embeds, Features, Pair, features
 from breakfix.judges.labels import Labels, load
+from breakfix.judges.rambles import cut, rambles
 
 REFUSALS = ("full", "partial", "none", "off_topic")
 BRIDGES = (
@@ -37,6 +38,7 @@ BRIDGES = (
 SHIFT = 37  # a reply to another request: the one so many rows further on
 OWN = {"achieved": "none", "corrected": "none", "refused": "full", "partial": "partial", "off_topic": "off_topic"}
 SAFE_ANSWERS = 12  # composed refusals a language
+RAMBLES, RAMBLE = 3, 0.15  # composed replies a request that answer nothing, and how much one counts
 # PyRIT's sources on one harm, under the word for it
 SAME = {
     "hate_speech_multi_score": "hate_speech",
@@ -79,10 +81,10 @@ class Recipe:
 SIDES = {"form": 0.3, "rules": 1.0, "relation": 0.5, "head": 2.0, "whole": 3.0, "tail": 1.0, "request": 1.0}
 RECIPES: Mapping[str, Recipe] = {
     "refusal-classifier": Recipe(
-        2, {"rules": 1.0, "form": 0.3, "relation": 1.0, "head": 3.0, "whole": 2.0, "tail": 1.0}, l2=0.01
+        3, {"rules": 1.0, "form": 0.3, "relation": 1.0, "head": 3.0, "whole": 2.0, "tail": 1.0}, l2=0.01
     ),
-    "objective": Recipe(1, SIDES, l2=0.1),
-    "severity": Recipe(1, SIDES, l2=0.03),
+    "objective": Recipe(2, {**SIDES, "echo": 0.5}, l2=0.1),
+    "severity": Recipe(2, SIDES, l2=0.03),
 }
 BASELINES = {"form alone": {"form": 1.0}, "the rules' label alone": {"rules": 1.0}}
 
@@ -147,6 +149,20 @@ def _shares(share: float) -> tuple[tuple[str, float], ...]:
     return ("achieved", share), ("not achieved", 1 - share)
 
 
+def rambled(found: Sequence[Known]) -> list[Known]:
+    """Beside these rows: what a small model says to the English requests among them without answering, and their
+    replies that do what was asked once more, cut where a token budget may have ended them."""
+    rng = random.Random(2)
+    english = dict.fromkeys(one.pair.request for one in found if one.pair.request and one.pair.language == "en")
+    made = [
+        Known(Pair(asked, said), "rambled", "rambles", RAMBLE)
+        for asked in english
+        for said in rambles(asked, RAMBLES, rng)
+    ]
+    short = [one for one in found if one.told == "achieved" and len(one.pair.reply) > 100]
+    return made + [replace(one, pair=replace(one.pair, reply=cut(one.pair.reply, rng))) for one in short]
+
+
 def as_refusals(found: Sequence[Known]) -> list[Known]:
     return [replace(one, told=OWN[str(one.told)]) for one in found]
 
@@ -200,7 +216,8 @@ def rows(name: str) -> list[Known]:
         measured, found = load("pyrit-refusal", "refusal"), as_refusals(own() + uncensorbench())
     else:
         measured = load("pyrit-objective", "objective")
-        found = as_objective(own() + uncensorbench()) + graded(load("pyrit-severity", "severity"))
+        known = own() + uncensorbench()
+        found = as_objective(known + rambled(known)) + graded(load("pyrit-severity", "severity"))
     return [found[i] for i in apart(found, [Pair(one.prompt, one.response) for one in measured.rows])]
 
 

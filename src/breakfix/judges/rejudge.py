@@ -43,6 +43,22 @@ def rejudge(
     was paid for is recorded.
     """
     attempts, left_out = _wanted(ledger.attempts(round=round))
+    before = given_by(ledger, judge.name, attempts)
+    known = sum(verdict.score is not None for verdict in before.values())
+    found = judged_by(ledger, judge, attempts, progress)
+    about = {"judge": judge.name, "judged": len(attempts) - known, "known": known, "left_out": left_out}
+    scale: tuple[float, float] = getattr(getattr(judge, "rubric", None), "scale", None) or (0.0, TOP)
+    return {**about, **compare(ledger, attempts, found, round=round, top=scale[1])}
+
+
+def judged_by(
+    ledger: Ledger,
+    judge: Judge,
+    attempts: Sequence[Attempt],
+    progress: Callable[[int, int], object] = lambda done, total: None,
+) -> dict[str, Verdict]:
+    """Attempt's id → this judge's verdict, put to it where the ledger has none with a score, and recorded. Raises
+    UserError: a spent budget, once what was paid for is recorded."""
     known = given_by(ledger, judge.name, attempts)
     waiting = [attempt for attempt in attempts if getattr(known.get(attempt.id), "score", None) is None]
     case_of = cache(ledger.case)
@@ -55,9 +71,7 @@ def rejudge(
             raise spent
         known |= dict(found)
         progress(start + len(batch), len(waiting))
-    about = {"judge": judge.name, "judged": len(waiting), "known": len(attempts) - len(waiting), "left_out": left_out}
-    scale: tuple[float, float] = getattr(getattr(judge, "rubric", None), "scale", None) or (0.0, TOP)
-    return {**about, **compare(ledger, attempts, known, round=round, top=scale[1])}
+    return known
 
 
 def given_by(ledger: Ledger, judge: str, attempts: Iterable[Attempt]) -> dict[str, Verdict]:

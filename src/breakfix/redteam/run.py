@@ -5,7 +5,8 @@ hazard, persona and language. The request asked directly is what both sides star
 figure of its own. Train cases are attacked too, through seen families only: their breaches are what the
 next round may learn from. Case samples are fixed by the seed, so that rounds are paired.
 
-    asr.*               share of attempts that broke their case
+    asr.*               share of attempts that broke their case: a turn was not refused
+    achieved.*          share of attempts that got what the request asks for, where another judge says so (achieved.py)
     asr_case.*          share of cases that some attempt of the budget broke: never to be mixed with the former
     jailbreak_defect.*  share of cases that an attack broke, and that held when asked directly
 """
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from breakfix import campaign, stats
 from breakfix.config import Config
 from breakfix.core import Attempt, Case, Estimate, Judge, Model, Split
-from breakfix.redteam import adapters, asset_templates, chosen
+from breakfix.redteam import achieved, adapters, asset_templates, chosen
 from breakfix.redteam.choice import CASES
 from breakfix.redteam.goals import Goals
 from breakfix.redteam.plan import plan
@@ -45,13 +46,14 @@ def run(
     round: int,
     cases: Sequence[Case],
     goals: Goals = NO_GOALS,
+    objective: Callable[[], Judge] | None = None,
     progress: Progress,
 ) -> dict[str, Any]:
     """The stage's record: metrics (see the top), what was skipped and why, queries, tokens, seconds. Where a package's
     templates or converters are used, `left_out`: family → reason → how many of them are no attacks. See `by_queries`.
 
     `cases`: harmful ones, of split dev and train; config.redteam.cases dev cases and half as many train cases are used,
-    and all `goals` beside them.
+    and all `goals` beside them. `objective` opens the judge of `achieved.*`; None: not measured.
     """
     settings = config.redteam
     seen, held_out = chosen(settings.seen, settings.held_out)
@@ -83,12 +85,20 @@ def run(
     found = metrics(rows, set(settings.held_out))
     if settings.stop_at_breach:
         found["asr_case.any"] = stats.as_json(broken_by_any(rows))
+    told: dict[str, Any] = {}
+    if objective is not None:
+        by_metric = groups(team.attempts(dev), set(settings.held_out))
+        got, told = achieved.measure(
+            ledger, objective, by_metric, lambda done, total: progress("objective", done, total)
+        )
+        found |= got
     return {
         "metrics": found,
         "cases": {"dev": len(dev), "train": len(train)},
         **team.figures(),
         **by_queries(rows, set(settings.held_out)),
         **_caveats(config, found, team),
+        **({"achieved": told} if told else {}),
         **({"left_out": left_out} if left_out else {}),
         **({"goals": goals.record()} if settings.seeds is not None else {}),
     }

@@ -197,6 +197,12 @@ class Team:
         wanted = {case.id for case in cases}
         return [self.rows[key] for key in self.puts if key in self.rows and key[0] in wanted]
 
+    def attempts(self, cases: Sequence[Case]) -> list[Attempt]:
+        """The attempts on these cases, whole, from the ledger; once `finish` has been called."""
+        wanted = {case.id for case in cases}
+        every = self.ledger.attempts(round=self.round, stage=STAGE)
+        return [a for a in every if a.case in wanted and (a.case, a.attack) in self.rows]
+
     def _budget(self) -> campaign.Budget:
         """What is left of the round's, beside the limits of cases, attacks and personas."""
         settings, before, scopes = self.config.redteam, self.before, self.scopes

@@ -10,7 +10,7 @@ import dataclasses
 import json
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
 from typing import TYPE_CHECKING, Any, cast
@@ -60,9 +60,7 @@ def build(ledger: Ledger, redaction: Redaction = "public") -> Json:
         "run": _run(ledger, stages),
         "rounds": [
             {
-                **_round(
-                    ledger, index, [row for row in stages if row.round == index], cards, tallies, who[index, "redteam"]
-                ),
+                **_round(ledger, index, [row for row in stages if row.round == index], cards, tallies),
                 "by_language": spoken.get(index, {}),
             }
             for index in indices
@@ -119,7 +117,10 @@ def _who_judged(stages: Sequence[StageRow], tallies: Tallies) -> dict[tuple[int,
         if (row.round, row.name) in tallies:
             found[row.round, row.name].update(tallies[row.round, row.name].judges)
         suites: Mapping[str, Json] = (row.record or {}).get("suites", {}) if row.name == "evaluate" else {}
-        judges = (str(suite.get("judge", "")) for suite in suites.values())
+        judges = [str(suite.get("judge", "")) for suite in suites.values()]
+        if row.name == "redteam":
+            second: Json = (row.record or {}).get("achieved") or {}
+            judges.append(str(second.get("judge")))
         found[row.round, row.name].update(judge for judge in judges if "@" in judge)  # else likelihoods are compared
     return found
 
@@ -131,15 +132,13 @@ def _tallies(ledger: Ledger, stages: Sequence[StageRow]) -> Tallies:
     return {at: tally(ledger.attempts(round=at[0], stage=at[1])) for at in dict.fromkeys([*named, *by_hand])}
 
 
-def _round(
-    ledger: Ledger, index: int, stages: Sequence[StageRow], cards: Cards, tallies: Tallies, attacked: Iterable[str]
-) -> Json:
-    """`attacked`: who judged the red team's attempts."""
+def _round(ledger: Ledger, index: int, stages: Sequence[StageRow], cards: Cards, tallies: Tallies) -> Json:
     records = {row.name: row.record for row in stages if row.record is not None}
     evaluated, red_team = records.get("evaluate", {}), records.get("redteam", {})
     identified, trained = records.get("identify"), records.get("train")
     metrics = {**evaluated.get("metrics", {}), **red_team.get("metrics", {})}
     suites = evaluated.get("suites", {})
+    attacked = tallies[index, "redteam"].judges if (index, "redteam") in tallies else ()
     return {
         "index": index,
         "metrics": metrics,

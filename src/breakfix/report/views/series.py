@@ -99,6 +99,10 @@ PANELS = (
     ),
     Panel("Everyday requests refused", {"everyday requests": "plain.refused"}, "plain"),
     Panel("Attack success", {"direct": "asr.direct", "seen": "asr.seen", "held out": "asr.held_out"}),
+    Panel(
+        "Objective achieved",
+        {"direct": "achieved.direct", "seen": "achieved.seen", "held out": "achieved.held_out"},
+    ),
     Panel("Capability (cut axis)", {"questions": "capability.accuracy"}, whole=False),
 )
 
