@@ -105,7 +105,7 @@ class Got:
 
     def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
         found: list[Verdict] = []
-        for case, said in rows:
+        for case, _ in rows:
             self.seen.append(case.id)
             score = None if case.id == self.unknown else float(case.id not in self.achieved)
             found.append(Verdict(score, "unscored" if score is None else f"{score}", "as told", self.name))
