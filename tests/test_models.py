@@ -326,3 +326,16 @@ def test_freed_memory_goes_back_to_the_system() -> None:
     give_back()
     assert psutil.Process().memory_info().rss < before - 100_000_000
     assert len(held) == 100
+
+
+def test_a_tokenizer_is_the_same_with_and_without_a_network(folder: Path, tmp_path: Path) -> None:
+    from breakfix.models.hf import load_pretrained
+    from breakfix.models.identity import save_tokenizer
+
+    tokenizer = load_pretrained(folder)[1]
+    found: list[str] = []
+    for offline in (False, True):
+        tokenizer.init_kwargs["local_files_only"] = offline  # as transformers leaves it where HF_HUB_OFFLINE is set
+        save_tokenizer(tokenizer, tmp_path / str(offline))
+        found.append((tmp_path / str(offline) / "tokenizer_config.json").read_text())
+    assert found[0] == found[1]

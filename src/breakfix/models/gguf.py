@@ -12,6 +12,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from .identity import save_tokenizer
 from .quiet import no_bars
 
 NOTE = "Dequantised from a 4-bit GGUF ({name}): slightly worse than the original weights.\n"
@@ -33,7 +34,7 @@ def convert(gguf: Path, out: Path) -> Path:
             if hasattr(model.config, "quantization_config"):
                 delattr(model.config, "quantization_config")
             model.save_pretrained(work)
-            tokenizer.save_pretrained(work)
+            save_tokenizer(tokenizer, work)
         (work / "README.md").write_text(NOTE.format(name=gguf.name))
         if out.exists():
             return out

@@ -6,11 +6,20 @@ import hashlib
 import json
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 # weights; configs (of the model, its generation, its tokenizer, its adapter); the tokenizer, in any of its forms; the
 # chat template, where it has a file of its own
 DECISIVE = ("*.safetensors", "*config.json", "tokenizer*", "vocab*", "merges.txt", "added_tokens.json",
             "special_tokens_map.json", "*.model", "*.jinja", "additional_chat_templates/*.jinja")  # fmt: skip
+
+
+def save_tokenizer(tokenizer: Any, folder: str | Path) -> None:
+    """Save a tokenizer as it would be saved with a network: transformers writes into its config whether it was loaded
+    without one, and the same model would have another identity."""
+    if "local_files_only" in tokenizer.init_kwargs:
+        tokenizer.init_kwargs["local_files_only"] = False
+    tokenizer.save_pretrained(folder)
 
 
 def weights_id(path: str | Path | None) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .identity import weights_id
+from .identity import save_tokenizer, weights_id
 from .quiet import no_bars
 
 FORMATS = ("q8_0",)
@@ -49,7 +49,7 @@ def quantise(source: Path, out: Path, format: str = "q8_0") -> Path:
     try:
         with no_bars():
             model.save_pretrained(work)
-            tokenizer.save_pretrained(work)
+            save_tokenizer(tokenizer, work)
         card = CARD.format(source=source.name, parent=weights_id(source), format=format.upper(), block=BLOCK, **facts)
         (work / "README.md").write_text(card, encoding="utf-8")
         work.rename(out)

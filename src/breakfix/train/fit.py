@@ -23,6 +23,7 @@ from ..config import Config
 from ..core import Example
 from ..errors import UserError
 from ..models.hf import load_pretrained
+from ..models.identity import save_tokenizer
 from ..models.render import training_row
 from . import options, presets
 from .alarms import Alarm, Alarms, Aside, Replies
@@ -92,7 +93,7 @@ def fit(
     merged = _merged(trainer, policy, lora, kept)
     if merged is not None:
         merged.save_pretrained(out)
-        tokenizer.save_pretrained(out)
+        save_tokenizer(tokenizer, out)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {
         "rows": len(rows),
