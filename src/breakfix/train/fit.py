@@ -227,17 +227,17 @@ def _first_loss(kind: str, config: Config, trainer: Any, reference: str | Path |
 
 def first_loss(trainer: Any) -> tuple[float, float]:
     """(the preference loss on the first batch before any step, the SFT term left out; mean weight of its rows, 1 but in
-    KTO)."""
+    KTO). In the precision of the steps to come, as the reference's: in bfloat16 a long reply is a nat off float32."""
     batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
     if isinstance(trainer, Kto):
         good = batch["label"].float().mean().item()
-        with torch.no_grad():
+        with torch.no_grad(), trainer.accelerator.autocast():
             loss = float(trainer.compute_loss(trainer.model, batch))
         return loss, good * trainer.desirable_weight + (1 - good) * trainer.undesirable_weight
     types, weights = trainer.loss_types, trainer.loss_weights
     trainer.loss_types, trainer.loss_weights = types[:1], [1.0]
     try:
-        with torch.no_grad():
+        with torch.no_grad(), trainer.accelerator.autocast():
             return float(trainer.compute_loss(trainer.model, batch)), 1.0
     finally:
         trainer.loss_types, trainer.loss_weights = types, weights
