@@ -66,6 +66,17 @@ def test_every_loss_begins_where_it_should(loss: str, folder: Path, tmp_path: Pa
     assert found == pytest.approx(expected(rates.beta(config)), rel=1e-4)
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_the_first_loss_is_in_the_precision_of_the_steps(method: str, folder: Path, tmp_path: Path) -> None:
+    """As the reference's figures are: a β of 2000 makes nats of what bfloat16 rounds away."""
+    from breakfix.train import fit
+
+    config = settings(method=method, dpo={"batch": 4, "beta": 2000.0})
+    in_bf16 = config.model_copy(update={"hardware": config.hardware.model_copy(update={"precision": "bf16"})})
+    found, _ = fit.first_loss(trainer("dpo", in_bf16, folder, tmp_path))
+    assert found == pytest.approx(math.log(2), abs=0.05)
+
+
 def test_first_losses_by_hand() -> None:
     from breakfix.train.preflight import FIRST
 
