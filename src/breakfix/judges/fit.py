@@ -39,6 +39,7 @@ SHIFT = 37  # a reply to another request: the one so many rows further on
 OWN = {"achieved": "none", "corrected": "none", "refused": "full", "partial": "partial", "off_topic": "off_topic"}
 SAFE_ANSWERS = 12  # composed refusals a language
 RAMBLES, RAMBLE = 3, 0.15  # composed replies a request that answer nothing, and how much one counts
+ATTACKED = 0.3  # how much a labelled reply of a small model under attack counts
 # PyRIT's sources on one harm, under the word for it
 SAME = {
     "hate_speech_multi_score": "hate_speech",
@@ -108,8 +109,7 @@ class Remembered:
 
 def own() -> list[Known]:
     """Our own worked examples, and composed refusals of the starter pack's requests; `told` as in the file."""
-    text = resources.files("breakfix").joinpath("data", "judges", "replies.jsonl").read_text("utf-8")
-    rows = [json.loads(line) for line in text.splitlines()]
+    rows = _lines("replies")
     found = [Known(Pair(r["prompt"], r["response"], r["language"]), r["label"], "replies") for r in rows]
     rng = random.Random(0)
     for language in sorted(safe_answers.load()):
@@ -119,6 +119,20 @@ def own() -> list[Known]:
             reply = safe_answers.compose(case.hazard if case else "", language, rng)
             found.append(Known(Pair(case.text if case else "", reply, language), "refused", "safe_answers"))
     return found
+
+
+def attacked() -> list[Known]:
+    """Replies of SmolLM2-135M, untouched and trained, to attacks on dev requests, none of them refused; labelled by one
+    of us."""
+    return [
+        Known(Pair(r["request"], r["response"], r["language"], r["prompt"]), r["label"], "attacked", ATTACKED)
+        for r in _lines("attacked")
+    ]
+
+
+def _lines(name: str) -> list[dict[str, Any]]:
+    text = resources.files("breakfix").joinpath("data", "judges", f"{name}.jsonl").read_text("utf-8")
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def uncensorbench() -> list[Known]:
@@ -217,7 +231,7 @@ def rows(name: str) -> list[Known]:
     else:
         measured = load("pyrit-objective", "objective")
         known = own() + uncensorbench()
-        found = as_objective(known + rambled(known)) + graded(load("pyrit-severity", "severity"))
+        found = as_objective(known + rambled(known)) + attacked() + graded(load("pyrit-severity", "severity"))
     return [found[i] for i in apart(found, [Pair(one.prompt, one.response) for one in measured.rows])]
 
 
