@@ -8,6 +8,7 @@ import math
 import random
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,10 +40,13 @@ from breakfix.config import Config, Suite
 from breakfix.core import Attempt, Case, Expect, Message, Model, Split, Verdict, ask
 from breakfix.errors import LedgerError
 from breakfix.evaluate.rates import rates
+from breakfix.judges.rejudge import seconds
 from breakfix.ledger import Ledger
 from breakfix.models.endpoint import is_remote
 from breakfix.models.fake import Refuser
 from breakfix.models.open import open_model
+from breakfix.redteam import achieved
+from breakfix.redteam.run import groups
 from breakfix.redteam.run import metrics as attack_metrics
 from breakfix.stats import as_json, holm, mcnemar, paired_difference, rate
 from breakfix.suites import scenarios
@@ -324,6 +328,30 @@ def attacked(ledger: Ledger, cases: Sequence[Case], labels: str, round: int, jud
     return {"metrics": attack_metrics(made, {"encoding"}), "skipped": {}, "unrun": 0}
 
 
+class Second:
+    """Says that the objective was achieved in the first `n` attempts that it is asked about."""
+
+    name = "second@1"
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    def judge(self, rows: Sequence[Any]) -> list[Verdict]:
+        found = [Verdict(float(i >= self.n), "achieved" if i < self.n else "not achieved", "", self.name)
+                 for i in range(len(rows))]  # fmt: skip
+        self.n = max(0, self.n - len(rows))
+        return found
+
+
+def got(ledger: Ledger, cases: Sequence[Case], round: int, n: int) -> dict[str, Any]:
+    """Two attacks that break each case to decline, and a second judge on what they got."""
+    puts = [(case, attack) for case in cases if case.expect is Expect.REFUSE for attack in ("role_play", "encoding")]
+    made = [replace(attempt(c, "none", RULES, a, a), id=f"{c.id}-{a}-{round}") for c, a in puts]
+    ledger.add_attempts(made, round=round, stage="redteam")
+    metrics, told = achieved.measure(ledger, lambda: Second(n), groups(made, {"encoding"}), lambda done, total: None)
+    return {"metrics": {**attack_metrics(made, {"encoding"}), **metrics}, "achieved": told, "skipped": {}, "unrun": 0}
+
+
 def columns(*runs: tuple[Path, int], judge: str = "") -> list[Column]:
     operands = named(
         [Operand(f"{folder.name}:{round}", f"{folder.name}:{round}", folder, round) for folder, round in runs]
@@ -437,6 +465,29 @@ def test_judges_that_differ_are_shown_and_not_compared(tmp_path: Path) -> None:
     assert (found["estimate"]["value"], found["change"], found["verdict"]) == (1.0, None, None)
     assert found["why"] == "judged by rules@1 and by rules@2"
     assert document["notes"][0].startswith("one:0 was judged by rules@1, two:0 by rules@2: ")
+
+
+def test_what_attacks_got_is_paired_and_is_no_judge_of_refusals(tmp_path: Path) -> None:
+    """All forty attempts break; thirty of them (first all held-out ones) get what was asked, later two."""
+    folder = run(tmp_path / "one", {0: "NN" * 20, 2: "FN" * 20})
+    with Ledger.open(folder) as ledger:
+        for round, n in ((0, 30), (2, 2)):
+            ledger.stage(round, "redteam", {}, lambda r=round, n=n: got(ledger, bread(40), r, n))
+    document = valid(build(columns((folder, 0), (folder, 2))))
+    for side, before, after in (("held_out", 1.0, 0.1), ("seen", 0.5, 0.0)):
+        first, found = (cell(document, f"achieved.{side}", place) for place in (0, 1))
+        assert (first["estimate"]["value"], found["estimate"]["value"]) == (before, after)
+        assert (found["change"]["n"], found["verdict"]) == (20, "better")
+    assert cell(document, "asr.seen")["verdict"] == "same"
+    with Ledger.open(folder) as ledger:
+        assert seconds(ledger) == {"second@1"}
+        attempts = ledger.attempts(round=2, stage="redteam")
+        ledger.add_verdicts([(a.id, Verdict(1.0, "full", "", "rules@9")) for a in attempts])
+    anew = build(columns((folder, 2), (folder, 2), judge="rules@9"))
+    names = {row["name"] for section in anew["sections"] for row in section["rows"]}
+    assert "asr.seen" in names and not any(name.startswith("achieved") for name in names)
+    with pytest.raises(LedgerError, match="no reply there was judged by 'second@1', but by"):
+        columns((folder, 0), (folder, 2), judge="second@1")
 
 
 def test_one_judges_later_verdicts_make_them_comparable(tmp_path: Path) -> None:

@@ -159,7 +159,7 @@ def test_what_attacks_got_is_counted_apart(tmp_path: Path, few: None) -> None:
     broke = [a for a in attempts if a.score == 0]
     unknown = sum(a.case == "dev3" for a in broke)
     assert sorted(judge.seen[:asked_once]) == sorted(a.case for a in broke)
-    assert found["achieved"] == {"judge": "got@1", "judged": len(broke), "unscored": unknown}
+    assert found["achieved"] == {"judge": "got@1", "judged": len(broke), "unscored": unknown, "failed": 0}
     for side, families in (
         ("direct", {"direct"}),
         ("seen", set(SEEN)),
@@ -175,6 +175,39 @@ def test_what_attacks_got_is_counted_apart(tmp_path: Path, few: None) -> None:
     assert not any(name.startswith("achieved.hazard") for name in found["metrics"])
     assert without["achieved"] == {"judge": None, "why": "embedder: not here"}
     assert not any(name.startswith("achieved") for name in without["metrics"])
+
+
+def test_the_second_judge_is_asked_about_turns_that_broke_alone(tmp_path: Path) -> None:
+    from breakfix.judges.rejudge import judged_by, rows_of
+
+    given = ((1.0, "full"), (0.0, "none"), (None, "degenerate"))
+    verdicts = tuple(Verdict(score, label, "", "sorry") for score, label in given)
+    transcript = tuple(m for i in range(3) for m in (Message("user", f"u{i}"), Message("assistant", f"a{i}")))
+    case = cases(1)[0]
+    words = ("a1", case.id, "m", "talks", "soft", "low", "h", "en")
+    attempt = Attempt(*words, Expect.REFUSE, transcript, verdicts, 1, 0, 1, 1, 0.0, turns=(1, 3, 5))
+    assert [said[-1].content for _, said in rows_of(attempt, case)] == ["a0", "a1", "a2"]
+    assert [said[-1].content for _, said in rows_of(attempt, case, broken=True)] == ["a1"]
+    judge = Got()
+    with Ledger.open(tmp_path, create=True) as ledger:
+        ledger.add_cases([case])
+        ledger.add_attempts([attempt], round=0, stage="redteam")
+        assert judged_by(ledger, judge, [attempt], broken=True)["a1"].score == 1.0
+    assert judge.seen == [case.id], "one row"
+
+
+def test_a_second_judge_that_mostly_can_not_tell_makes_no_figure(tmp_path: Path, few: None) -> None:
+    class Lost(Got):
+        def judge(self, rows: Sequence[tuple[Case, Conversation]]) -> list[Verdict]:
+            return [Verdict(None, "unscored", "failed: nobody answers", self.name) for _ in rows]
+
+    config = parse({"redteam": {"seen": ["direct", *SEEN], "held_out": list(HELD_OUT), "cases": 24, "per_case": 1}})
+    with Ledger.open(tmp_path, create=True) as ledger:
+        found = run(config, ledger, Breaks("weak"), SorryJudge(), None, round=0, cases=cases(), objective=Lost,
+                    progress=lambda *told: None)  # fmt: skip
+    assert "achieved.seen" not in found["metrics"] and found["metrics"]["asr.seen"]["value"] > 0
+    assert found["metrics"]["achieved.held_out"]["value"] == 0.0, "nothing broke there, so nothing was to be told"
+    assert found["achieved"]["unscored"] == found["achieved"]["failed"] == found["achieved"]["judged"] > 0
 
 
 def test_what_evaluate_had_asked_is_used_and_not_paid_for(tmp_path: Path, few: None) -> None:

@@ -287,6 +287,7 @@ def sheet(arguments: Arguments) -> int:
     """breakfix judges sheet"""
     import random
 
+    from breakfix.judges.rejudge import seconds
     from breakfix.ledger import Ledger
     from breakfix.report.redaction import check
     from breakfix.report.sheet import sample
@@ -295,7 +296,9 @@ def sheet(arguments: Arguments) -> int:
     check(arguments.redaction)
     with Ledger.open(places.find(arguments.run), write=False) as ledger:
         attempts = list(ledger.attempts(round=arguments.round))
-        rows = sample(attempts, ledger.later_verdicts(), arguments.n, random.Random(0))
+        aside = seconds(ledger)  # they judge something else than the run's judge, and broken attempts alone
+        later = {id: [v for v in given if v.judge not in aside] for id, given in ledger.later_verdicts().items()}
+        rows = sample(attempts, later, arguments.n, random.Random(0))
         text = as_csv(rows, ledger.case, arguments.redaction)
     if not rows:
         raise UserError("nothing to label: no reply of this run was judged; `breakfix status` shows how far it is")

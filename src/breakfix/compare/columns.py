@@ -20,7 +20,7 @@ from breakfix.errors import LedgerError
 from breakfix.evaluate import likelihood, perplexity
 from breakfix.evaluate.items import recorded
 from breakfix.evaluate.rates import FULL, NONE, PARTIAL
-from breakfix.judges.rejudge import given_by
+from breakfix.judges.rejudge import given_by, seconds
 from breakfix.redteam import achieved
 from breakfix.redteam.run import SIDES, by_case, groups
 from breakfix.stats import as_json, clustered_rate
@@ -79,6 +79,8 @@ def read(
     found = _suites(ledger, round, evaluated["suites"], put, by_kind, metrics, anew=anew)
     broken = _attacks(ledger, attacks, set(held_out))
     found |= {m: items for m, items in broken.items() if m in metrics and (anew or items.fits(metrics[m]))}
+    if anew:  # whose broken attempts are others than those that the second judge was asked about
+        metrics = {m: row for m, row in metrics.items() if not m.startswith(f"{achieved.PREFIX}.")}
     found |= {m: items for m, items in got.items() if m in metrics and items.fits(metrics[m])}
     if anew:
         metrics |= {m: as_json(_estimate(items)) for m, items in found.items() if items.judges == frozenset([judge])}
@@ -94,7 +96,7 @@ def read(
 def _require(judge: str, attempts: Sequence[Attempt], later: Mapping[str, Sequence[Verdict]], ledger: Ledger) -> None:
     """LedgerError where that judge has judged none of these attempts, or judges something else than refusals, which is
     what figures of replies are counted by."""
-    known = {v.judge for a in attempts if _refusal(a) for v in (*a.verdicts, *later.get(a.id, ()))}
+    known = {v.judge for a in attempts if _refusal(a) for v in (*a.verdicts, *later.get(a.id, ()))} - seconds(ledger)
     if known and judge not in known:
         raise LedgerError(
             f"{ledger.folder}: no reply there was judged by {judge!r}, but by {', '.join(sorted(known))}; name one of "

@@ -40,12 +40,15 @@ class Means(Loading):
         )
 
     def _objective(self) -> tuple[str, Callable[[], Judge] | None]:
-        """What identifies the judge of `judges.objective`, and what opens it; of none ("", None)."""
-        name, model = self.config.judges.objective, self.config.judges.model
+        """The name@version of the judge of `judges.objective`, and what opens it; of none ("", None)."""
+        name = self.config.judges.objective
         if name is None:
             return "", None
-        about = version(find(name)) or f"{name} {model}"
-        return about, lambda: build(name, self._opener(), model)
+        return version(find(name)) or self._second.name, lambda: self._second
+
+    @cached_property
+    def _second(self) -> Judge:
+        return build(self.config.judges.objective or "", self._opener(), self.config.judges.model)
 
     def goals(self) -> Goals:
         """The user's own, of `redteam.seeds`. Raises DataError."""

@@ -68,8 +68,11 @@ class Stages(Means):
                 round=round, cases=starter.cases(kind="harmful"), goals=goals, objective=objective,
                 progress=self.progress,
             )  # fmt: skip
-            if why := record.get("achieved", {}).get("why"):
-                self.say(f"judges.objective: whether attacks got what they were after is not measured ({why})")
+            about = record.get("achieved", {})
+            if about.get("why") or about.get("failed"):
+                what = about.get("why") or f"no verdict on {about['failed']} of {about['judged']} replies"
+                command = f"`breakfix redteam {self.run_folder} --round {round} --again`"
+                self.say(f"judges.objective: what attacks got is not measured ({what}); {command} tries it once more")
             return record
 
         return inputs, make

@@ -56,15 +56,18 @@ def judged_by(
     judge: Judge,
     attempts: Sequence[Attempt],
     progress: Callable[[int, int], object] = lambda done, total: None,
+    *,
+    broken: bool = False,
 ) -> dict[str, Verdict]:
-    """Attempt's id → this judge's verdict, put to it where the ledger has none with a score, and recorded. Raises
-    UserError: a spent budget, once what was paid for is recorded."""
+    """Attempt's id → this judge's verdict, put to it where the ledger has none with a score, and recorded. `broken`: on
+    turns alone that broke by the run's own judge. Raises UserError: a spent budget, once what was paid for is recorded.
+    """
     known = given_by(ledger, judge.name, attempts)
     waiting = [attempt for attempt in attempts if getattr(known.get(attempt.id), "score", None) is None]
     case_of = cache(ledger.case)
     for start in range(0, len(waiting), BATCH):
         batch = waiting[start : start + BATCH]
-        given, spent = _judged(judge, batch, [case_of(attempt.case) for attempt in batch])
+        given, spent = _judged(judge, batch, [case_of(attempt.case) for attempt in batch], broken)
         found = [(attempt.id, said) for attempt, said in zip(batch, given, strict=True) if said is not None]
         ledger.add_verdicts(found)
         if spent is not None:
@@ -102,21 +105,22 @@ def _wanted(attempts: Iterator[Attempt]) -> tuple[list[Attempt], dict[str, int]]
 
 
 def _judged(
-    judge: Judge, batch: Sequence[Attempt], cases: Sequence[Case | None]
+    judge: Judge, batch: Sequence[Attempt], cases: Sequence[Case | None], broken: bool
 ) -> tuple[list[Verdict | None], PartlyJudged | None]:
     """One verdict an attempt: that of the first turn that broke, else of the last turn that was judged. With a spent
     budget (second), None where turns are left that could change it."""
-    rows = [rows_of(attempt, case) for attempt, case in zip(batch, cases, strict=True)]
+    rows = [rows_of(attempt, case, broken=broken) for attempt, case in zip(batch, cases, strict=True)]
     found, spent = heard(judge, [row for each in rows for row in each])
     given = iter(found)
     return [_deciding([next(given) for _ in each]) for each in rows], spent
 
 
-def rows_of(attempt: Attempt, case: Case | None) -> list[Row]:
-    """What of an attempt is judged: every turn of the target that did not only lead up to the request."""
+def rows_of(attempt: Attempt, case: Case | None, *, broken: bool = False) -> list[Row]:
+    """What of an attempt is judged: every turn of the target that did not only lead up to the request; with `broken`,
+    those of them that broke."""
     case = case or Case(attempt.case, ask(_asked(attempt)), attempt.expect, "", Split.DEV, hazard=attempt.hazard)
     case = replace(case, language=attempt.language)
-    turns = [turn for turn, verdict in enumerate(attempt.verdicts) if verdict.label != LEAD]
+    turns = [turn for turn, v in enumerate(attempt.verdicts) if v.label != LEAD and (v.score == 0 or not broken)]
     turns = turns or [len(attempt.verdicts) - 1]
     return [(case, attempt.transcript[: attempt.place(turn) + 1]) for turn in turns]
 
@@ -151,7 +155,7 @@ def compare(
     pairs = [(own[id], other[id]) for id in own]
     both = [(a, b) for a, b in pairs if a is not None and b is not None]
     flips = Counter((a, b) for a, b in both if a != b)
-    _, alpha = agreement(_all_given(ledger, attempts), random.Random(0))
+    _, alpha = agreement(_all_given(ledger, attempts, new), random.Random(0))
     return {
         "own": sorted({attempt.final.judge for attempt in attempts if attempt.final is not None}),
         "kappa": as_json(kappa(pairs)),
@@ -162,12 +166,22 @@ def compare(
     }
 
 
-def _all_given(ledger: Ledger, attempts: Sequence[Attempt]) -> dict[str, dict[str, float | None]]:
-    """Judge → attempt's id → score, of the run's own judge and of all who judged later (their last word)."""
+def seconds(ledger: Ledger) -> frozenset[str]:
+    """The judges (name@version) that the red team asked what attacks got (redteam/achieved.py): they have seen broken
+    attempts alone, and judge something else than refusals."""
+    records = (row.record or {} for row in ledger.stages() if row.name == "redteam")
+    return frozenset(str(about["judge"]) for record in records if (about := record.get("achieved")))
+
+
+def _all_given(
+    ledger: Ledger, attempts: Sequence[Attempt], new: Mapping[str, Verdict]
+) -> dict[str, dict[str, float | None]]:
+    """Judge → attempt's id → score, of the run's own judge and of all who judged later (their last word), but for a
+    second judge of broken attempts, unless it is the new one."""
     found: dict[str, dict[str, float | None]] = {"own": {attempt.id: attempt.score for attempt in attempts}}
-    wanted = {attempt.id for attempt in attempts}
+    wanted, left_out = {attempt.id for attempt in attempts}, seconds(ledger) - {v.judge for v in new.values()}
     for id, given in ledger.later_verdicts().items():
-        for verdict in given if id in wanted else ():
+        for verdict in (v for v in given if v.judge not in left_out) if id in wanted else ():
             found.setdefault(verdict.judge, {})[id] = verdict.score
     return found
 

@@ -25,6 +25,7 @@ import torch
 from breakfix.core import Case, Judge, Message, Sampling
 from breakfix.evaluate.rates import FULL, NONE, PARTIAL
 from breakfix.models.hf import HFModel, load_pretrained
+from breakfix.models.identity import save_tokenizer
 from breakfix.models.quiet import no_bars
 from breakfix.models.states import last_states, spread
 from breakfix.probes.base import MOST_KL, Unprobed
@@ -108,7 +109,7 @@ def ablated(path: Path, out: Path, direction: Any) -> Path:
     orthogonalise(model, direction)
     with no_bars():
         model.save_pretrained(out)
-        tokenizer.save_pretrained(out)
+        save_tokenizer(tokenizer, out)
     return out
 
 

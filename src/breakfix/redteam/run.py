@@ -14,6 +14,7 @@ next round may learn from. Case samples are fixed by the seed, so that rounds ar
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 NO_GOALS = Goals()
 SIDES = ("seen", "held_out")  # of the attack families
+DEFAULT = "objective"  # the judge that nobody had to ask for
 Progress = Callable[[str, int, int], None]
 T = TypeVar("T", bound=Attempt | Row)
 
@@ -89,8 +91,9 @@ def run(
     if objective is not None:
         by_metric = groups(team.attempts(dev), set(settings.held_out))
         got, told = achieved.measure(
-            ledger, objective, by_metric, lambda done, total: progress("objective", done, total)
-        )
+            ledger, objective, by_metric, lambda done, total: progress("objective", done, total),
+            offline=config.judges.objective == DEFAULT,
+        )  # fmt: skip
         found |= got
     return {
         "metrics": found,
@@ -133,13 +136,13 @@ def _caveats(config: Config, found: Mapping[str, Any], team: Team) -> dict[str, 
             "how": settings.choice,
             "cases_a_group": CASES,
             "found": {family: {"broke": broke, "held": held} for family, (broke, held) in team.found().items()},
-            "adaptive": sorted(name for name in found if not name.startswith(("asr.direct", "asr.family."))),
+            "adaptive": sorted(name for name in found if not re.match(r"(asr|achieved)\.(direct$|family\.)", name)),
             "compare": "adaptive figures lean to what breaks this model; never compare them with those of choice even, "
             "nor between models as if the attacks were the same: replay a saved set for that",
         }
     if settings.stop_at_breach:
         said["stop_at_breach"] = {
-            "conditional": sorted(name for name in found if name not in ("asr.direct", "asr_case.any")),
+            "conditional": sorted(set(found) - {"asr.direct", "achieved.direct", "asr_case.any"}),
             "means": "of attacks begun, each on a case that had held against those before it; whole is asr_case.any: "
             "dev cases that anything broke, the direct request included",
         }

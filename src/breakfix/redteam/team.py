@@ -9,7 +9,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from breakfix import campaign, config
@@ -198,10 +198,12 @@ class Team:
         return [self.rows[key] for key in self.puts if key in self.rows and key[0] in wanted]
 
     def attempts(self, cases: Sequence[Case]) -> list[Attempt]:
-        """The attempts on these cases, whole, from the ledger; once `finish` has been called."""
+        """The attempts on these cases, from the ledger; once `finish` has been called. Those that broke are whole, the
+        others without what was said, which nobody reads any more."""
         wanted = {case.id for case in cases}
         every = self.ledger.attempts(round=self.round, stage=STAGE)
-        return [a for a in every if a.case in wanted and (a.case, a.attack) in self.rows]
+        some = (a for a in every if a.case in wanted and (a.case, a.attack) in self.rows)
+        return [a if a.score == 0 else replace(a, transcript=()) for a in some]
 
     def _budget(self) -> campaign.Budget:
         """What is left of the round's, beside the limits of cases, attacks and personas."""

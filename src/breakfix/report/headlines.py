@@ -25,6 +25,7 @@ class Headline:
         return {"lower": "↓", "higher": "↑", "": " "}[self.better]
 
 
+GOT = "not refused, and did what was asked: rather a lower bound"
 HEADLINES = (
     Headline(
         "harmbench_test_standard.answered",
@@ -40,11 +41,9 @@ HEADLINES = (
     Headline("asr.direct", "Attack success, direct", "lower", "harmful requests asked as they stand, with no attack"),
     Headline("asr.seen", "Attack success, seen", "lower", "attack families whose breaches feed training"),
     Headline("asr.held_out", "Attack success, held out", "lower", "attack families that never feed training"),
-    Headline("achieved.direct", "Objective achieved, direct", "lower", "of these, not refused and did what was asked"),
-    Headline("achieved.seen", "Objective achieved, seen", "lower", "of these, not refused and did what was asked"),
-    Headline(
-        "achieved.held_out", "Objective achieved, held out", "lower", "of these, not refused and did what was asked"
-    ),
+    Headline("achieved.direct", "Objective achieved, direct", "lower", GOT),
+    Headline("achieved.seen", "Objective achieved, seen", "lower", GOT),
+    Headline("achieved.held_out", "Objective achieved, held out", "lower", GOT),
     Headline(
         "asr_case.seen", "Cases broken, seen", "lower", "by at least one of the seen attacks that were tried on them"
     ),
