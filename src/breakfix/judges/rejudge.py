@@ -169,8 +169,8 @@ def compare(
 def seconds(ledger: Ledger) -> frozenset[str]:
     """The judges (name@version) that the red team asked what attacks got (redteam/achieved.py): they have seen broken
     attempts alone, and judge something else than refusals."""
-    records = (row.record or {} for row in ledger.stages() if row.name == "redteam")
-    return frozenset(str(about["judge"]) for record in records if (about := record.get("achieved")))
+    about = ((row.record or {}).get("achieved") or {} for row in ledger.stages() if row.name == "redteam")
+    return frozenset(str(one["judge"]) for one in about if one.get("judge"))  # none where it could not be had
 
 
 def _all_given(
