@@ -169,8 +169,9 @@ def compare(
 def seconds(ledger: Ledger) -> frozenset[str]:
     """The judges (name@version) that the red team asked what attacks got (redteam/achieved.py): they have seen broken
     attempts alone, and judge something else than refusals."""
-    about = ((row.record or {}).get("achieved") or {} for row in ledger.stages() if row.name == "redteam")
-    return frozenset(str(one["judge"]) for one in about if one.get("judge"))  # none where it could not be had
+    records = [row.record for row in ledger.stages() if row.name == "redteam" and row.record is not None]
+    found = [record["achieved"]["judge"] for record in records if record.get("achieved")]
+    return frozenset(str(judge) for judge in found if judge)  # none where it could not be had
 
 
 def _all_given(
