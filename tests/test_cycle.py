@@ -29,7 +29,7 @@ from breakfix.core import Conversation, Model, Reply, Sampling, Split, Status
 from breakfix.curate import evidence
 from breakfix.cycle import STAGES, Cycle, weights
 from breakfix.errors import LedgerError
-from breakfix.identify.registry import MOST_NOISE
+from breakfix.identify.status import MOST_NOISE
 from breakfix.ledger import Ledger, StageRow
 from breakfix.models.fake import REFUSALS, Fake
 from breakfix.report import build, page, render, schema

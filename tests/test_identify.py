@@ -19,7 +19,7 @@ from breakfix.identify.gate import no_progress
 from breakfix.identify.group import CAPABILITY, COMPLIANCE, REFUSAL, UNTAUGHT, Cell, Key, capability, group, matching
 from breakfix.identify.names import name
 from breakfix.identify.prescribe import prescriptions, rank, severity, yields
-from breakfix.identify.registry import fixed, improved
+from breakfix.identify.status import fixed, improved
 from breakfix.ledger import Ledger
 from breakfix.stats import fisher, rate
 

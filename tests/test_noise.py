@@ -8,7 +8,7 @@ import pytest
 
 from breakfix.core import Attempt
 from breakfix.identify.group import COMPLIANCE, Cell, Key
-from breakfix.identify.registry import Noise, fixed, improved
+from breakfix.identify.status import Noise, fixed, improved
 from breakfix.ledger import Ledger
 from breakfix.stats import rate
 from test_identify import attempts, identified, ledger, store

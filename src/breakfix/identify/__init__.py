@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, cast
 
 from breakfix.config import Config
-from breakfix.core import Attempt, Estimate, Split, Status, Vulnerability
+from breakfix.core import Attempt, Case, Estimate, Split, Status, Vulnerability
 from breakfix.errors import UserError
 from breakfix.identify import edits, gate, group, prescribe, probing, registry
 from breakfix.identify.clusters import Embeds, Vectors
@@ -76,12 +76,7 @@ def run(
     if tools is not None:
         found = probing.run(config, ledger, found, tools, round=round, progress=progress)
     ledger.add_vulnerabilities(found, round=round)
-
-    def kept_apart(attempts: Sequence[Attempt]) -> list[Attempt]:
-        """Those on cases that are not learnt from: what was learnt by heart is no progress."""
-        return [a for a in attempts if (case := case_of(a.case)) is not None and case.split is not Split.TRAIN]
-
-    stalled = round >= 2 and gate.no_progress(kept_apart(now), kept_apart(_attempts(ledger, round - 2)))
+    stalled = round >= 2 and _stalled(now, _attempts(ledger, round - 2), case_of)
     open_ = [v.id for v in found if v.status is not Status.FIXED]
     return {
         "vulnerabilities": open_,
@@ -94,6 +89,15 @@ def run(
         "whole_cells": vectors.why,
         "gate": gate.decide(config.gate, metrics, found, round=round, stalled=stalled),
     }
+
+
+def _stalled(now: Sequence[Attempt], before: Sequence[Attempt], case_of: Callable[[str], Case | None]) -> bool:
+    """By cases that are not learnt from: what was learnt by heart is no progress."""
+
+    def kept_apart(attempts: Sequence[Attempt]) -> list[Attempt]:
+        return [a for a in attempts if (case := case_of(a.case)) is not None and case.split is not Split.TRAIN]
+
+    return gate.no_progress(kept_apart(now), kept_apart(before))
 
 
 def _nearby(

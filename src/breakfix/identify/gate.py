@@ -24,7 +24,7 @@ from typing import Any
 
 from breakfix import config
 from breakfix.core import Attempt, Estimate, Expect, Status, Vulnerability
-from breakfix.identify.registry import improved
+from breakfix.identify.status import improved
 from breakfix.stats import complement, under
 
 ENOUGH = 30  # scored cases: with fewer, even a model without a fault has an upper bound above 11 %

@@ -1,6 +1,6 @@
 """The numbers behind each status, for the round's record: what failed then and now, the test, the neighbourhood.
 
-`registry.update` decides; it tells `Whys.note` what it decided by.
+`status.after` decides; `registry.update` tells `Whys.note` what it decided by.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 from breakfix.core import Attempt, Estimate, Status, Vulnerability
 from breakfix.identify.group import CAPABILITY, Cell, failures
 from breakfix.identify.prescribe import yields
-from breakfix.identify.registry import FEWEST_PAIRS, PAIRED, Basis, improved
+from breakfix.identify.status import FEWEST_PAIRS, PAIRED, Basis, improved
 from breakfix.stats import flips
 
 _WORDS = {

@@ -13,7 +13,7 @@ from breakfix.core import Attempt, Estimate, Status, Vulnerability
 from breakfix.identify import edits
 from breakfix.identify.group import CAPABILITY, COMPLIANCE
 from breakfix.identify.names import PUT, spoken
-from breakfix.identify.registry import LIMIT
+from breakfix.identify.status import LIMIT
 from breakfix.report.headlines import figure, interval
 from breakfix.stats import as_json
 
