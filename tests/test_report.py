@@ -389,6 +389,21 @@ def test_every_judge_is_there_with_what_its_card_says(ledger: Ledger, home: Path
     assert str(home) not in to_json(document)
 
 
+def test_a_judge_that_was_measured_on_other_labels_too_is_shown_on_each(ledger: Ledger, home: Path):
+    ledger.stage(2, "evaluate", {}, lambda: evaluated_by("objective@2"))
+    document = valid(build(ledger))
+    [one] = [one for one in document["judges"] if one["judge"] == "objective@2"]
+    assert one["card"]["labels"] == "pyrit-objective" and one["card"]["n"] == 395
+    [other] = one["others"]
+    assert other["labels"] == "attacked.jsonl" and other["figures"]["sensitivity"]["value"] < 0.5
+    lines = [line for line in shown(document, 200).splitlines() if line.startswith("judge objective@2: on ")]
+    assert [line.split(",")[0] for line in lines] == [
+        "judge objective@2: on pyrit-objective",
+        "judge objective@2: on attacked.jsonl",
+    ]
+    assert page(document).count(">objective@2</th>") == 2
+
+
 def test_a_proxys_card_is_that_of_its_version_whatever_texts_it_knows(ledger: Ledger, home: Path):
     ledger.stage(2, "evaluate", {}, lambda: evaluated_by("verbatim-proxy@1+64332f5d", "verbatim-proxy@9+64332f5d"))
     document = valid(build(ledger))

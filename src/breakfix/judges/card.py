@@ -347,6 +347,15 @@ def best(calibrations: Sequence[Json], version: str) -> Json | None:
     return max(even, key=weight, default=None)
 
 
+def others(calibrations: Sequence[Json], chosen: Json) -> list[Json]:
+    """Of the same version as `chosen`, the best one on each other set of labels, the latest made of several."""
+    even = [one for one in calibrations if one["judge"] == chosen["judge"] and not one.get("uneven")]
+    found: dict[str, Json] = {}
+    for one in sorted(even, key=weight):
+        found[one["labels"]] = one
+    return [one for labels, one in found.items() if labels != chosen["labels"]]
+
+
 def weight(calibration: Json) -> tuple[bool, int]:
     """By which the best calibration is found."""
     n = int(calibration.get("n", 0))

@@ -56,7 +56,11 @@ class Cards:
         if found is None and (match := BY_TEXTS.fullmatch(judge)) and (found := self.best(match[1])):
             why = f"the card of {match[1]}, whose texts may be others than these"
         about = {"judge": judge, "name": re.split(r"[@(]", judge, maxsplit=1)[0], "kind": kind(judge)}
-        return {**about, "card": None if found is None else _brief(*found), "why": why if found else self.why}
+        if found is None:
+            return {**about, "card": None, "others": [], "why": self.why}
+        name, chosen = found
+        others = [_brief(name, one) for one in card.others(self.known[name], chosen)]
+        return {**about, "card": _brief(*found), "others": others, "why": why}
 
 
 def kind(judge: str) -> str:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from breakfix.report.headlines import Headline, figure, interval, shown
 from breakfix.report.plain import one_line
-from breakfix.report.views.measured import judge_cell, not_checked
+from breakfix.report.views.measured import cards_of, judge_cell, not_checked
 from breakfix.report.views.summary import reply_length
 from breakfix.report.views.vulnerabilities import unmeasured
 
@@ -144,22 +144,27 @@ def _weakness(v: dict[str, Any]) -> str:
 
 
 def _judges(judges: list[dict[str, Any]]) -> list[Text]:
-    """'judge refusal-rules@2: accuracy 95.9 % (91.7 to 98.0), κ 0.91, n 169'"""
-    lines = [Text(one_line(f"judge {one['judge']}: {_agreement(one)}"), style="dim") for one in judges]
-    return [Text(), *lines] if lines else []
+    """'judge refusal-rules@2: accuracy 95.9 % (91.7 to 98.0), κ 0.91, n 169', a line for each set of labels."""
+    said = [f"judge {one['judge']}: {told}" for one in judges for told in _agreement(one)]
+    return [Text(), *(Text(one_line(line), style="dim") for line in said)] if said else []
 
 
-def _agreement(one: dict[str, Any]) -> str:
-    card = one["card"]
-    if card is None:
-        return one["why"]
+def _agreement(one: dict[str, Any]) -> list[str]:
+    cards = cards_of(one)
+    if not cards:
+        return [one["why"]]
+    on = [f"on {card['labels']}, " if len(cards) > 1 else "" for card in cards]
+    return [f"{labels}{_figures(card, one['why'])}" for labels, card in zip(on, cards, strict=True)]
+
+
+def _figures(card: dict[str, Any], why: str) -> str:
     shown: list[str] = []
     for name, label in (("accuracy", "accuracy"), ("mae", "mean error"), ("kappa", "κ"), ("alpha", "α")):
         found = judge_cell(card["figures"].get(name), name)
         if found:
             bounds = "" if name in ("kappa", "alpha") or not found["interval"] else f" ({found['interval']})"
             shown.append(f"{label} {found['value']}{bounds}")
-    return ", ".join([*shown, f"n {card['n']}", *filter(None, [one["why"]])])
+    return ", ".join([*shown, f"n {card['n']}", *filter(None, [why])])
 
 
 def _skipped(rounds: list[dict[str, Any]]) -> list[Text]:

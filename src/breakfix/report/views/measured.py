@@ -38,18 +38,26 @@ def not_checked(one: Json) -> list[Json]:
 
 
 def judges(document: Json) -> Json:
-    """{figures: labels of those that some card has, rows: [{judge, kind, said, n, note, cells in their order}]}."""
-    cards = [one["card"] for one in document["judges"] if one["card"]]
+    """{figures: labels of those that some card has, rows: [{judge, kind, said, n, note, cells in their order}]}, a row
+    for each set of labels."""
+    cards = [card for one in document["judges"] for card in cards_of(one)]
     names = [name for name in FIGURES if any(name in card["figures"] for card in cards)]
-    return {"figures": [FIGURES[name][0] for name in names], "rows": [_judge(one, names) for one in document["judges"]]}
+    rows = [_judge(one, card, names) for one in document["judges"] for card in cards_of(one) or [None]]
+    return {"figures": [FIGURES[name][0] for name in names], "rows": rows}
 
 
-def _judge(one: Json, names: Sequence[str]) -> Json:
-    card: Json = one["card"] or {"figures": {}, "n": None, "labels": one["why"], "note": ""}
+def cards_of(one: Json) -> list[Json]:
+    """Of an entry of the document's `judges`: what figures are corrected by first."""
+    return [one["card"], *one["others"]] if one["card"] else []
+
+
+def _judge(one: Json, card: Json | None, names: Sequence[str]) -> Json:
+    about = {"judge": one["judge"], "kind": one["kind"]}
+    if card is None:
+        return {**about, "said": one["why"], "n": None, "note": "", "cells": [None] * len(names)}
+    note = "; ".join(filter(None, (one["why"], card["note"])))
     cells = [judge_cell(card["figures"].get(name), name) for name in names]
-    about = {"judge": one["judge"], "kind": one["kind"], "said": card["labels"]}
-    note = "; ".join(filter(None, (one["why"] if one["card"] else "", card["note"])))
-    return {**about, "n": card["n"], "note": note, "cells": cells}
+    return {**about, "said": card["labels"], "n": card["n"], "note": note, "cells": cells}
 
 
 def judge_cell(estimate: Json | None, name: str) -> Json | None:
