@@ -187,12 +187,16 @@ BAD_ROWS = [
     ('{"kind": "plain"', "not JSON (Expecting ',' delimiter, column 17)"),
     ("[" * 100_000, "nested too deep; expected one flat object a line"),
     ([1], "expected an object with the keys prompt and kind, got list"),
-    ({"kind": "plain"}, "prompt is missing or empty; expected what is asked"),
+    ({"kind": "plain"}, "no column 'prompt'; the row has kind; name it in the source's `fields`"),
     ({"kind": "plain", "prompt": "  "}, "prompt is missing or empty; expected what is asked"),
     ({"kind": "plain", "prompt": 5}, "prompt should be text, got int"),
     ({"kind": "plain", "prompt": "half \ud800"}, "prompt has half a character (a lone \\ud8xx escape);"),
     ({"kind": "nice", "prompt": "Hello"}, "kind 'nice'; expected harmful, twin or plain"),
-    ({"prompt": "Hello"}, "no kind; expected harmful, twin or plain (or set the source's `kind`)"),
+    (
+        {"prompt": "Hello", "knd": "plain"},
+        "no column 'kind'; did you mean 'knd'? the row has prompt, knd; name it in the "
+        "source's `fields`, or set its `kind`",
+    ),
     ({"kind": "plain", "prompt": "Hello", "hazard": "noise"}, "hazard 'noise' is not in the taxonomy; known are"),
     ({"kind": "plain", "prompt": "Hello", "language": "English"}, "language 'English' is not a code such as en"),
     ({"kind": "harmful", "prompt": "Hello", "language": "eo"}, "no safe answers in language 'eo'; give a reply,"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -152,10 +153,10 @@ def test_a_frame_that_comes_too_near_to_what_is_measured_is_left_away(ledger: Le
     [
         ("{", "mine.jsonl:2: not JSON"),
         ('["a"]', "mine.jsonl:2: expected an object"),
-        ('{"kind": "plain"}', "mine.jsonl:2: prompt is missing or empty"),
+        ('{"kind": "plain"}', "mine.jsonl:2: no column 'prompt'"),
         ('{"prompt": "  ", "kind": "plain"}', "mine.jsonl:2: prompt is missing or empty"),
         ('{"prompt": 3, "kind": "plain"}', "mine.jsonl:2: prompt should be text, got int"),
-        ('{"prompt": "Hi"}', "mine.jsonl:2: no kind; expected harmful, twin or plain"),
+        ('{"prompt": "Hi"}', "mine.jsonl:2: no column 'kind'"),
         ('{"prompt": "Hi", "kind": "bad"}', "mine.jsonl:2: kind 'bad'; expected harmful"),
         ('{"prompt": "Hi", "kind": "twin", "hazard": "rain"}', "mine.jsonl:2: hazard 'rain' is not in the taxonomy"),
         ('{"prompt": "Hi", "kind": "plain", "language": "English"}', "mine.jsonl:2: language 'English'"),
@@ -172,8 +173,17 @@ def test_a_malformed_row_is_named_by_file_and_line(tmp_path: Path, line: str, sa
 
 def test_files_are_checked_ahead_of_time(tmp_path: Path, jsonl: Path) -> None:
     check_files([Source(name="starter"), source(jsonl), Source(name="a hub set", hub="not/fetched")])
-    with pytest.raises(DataError, match=r"bad\.jsonl:31: prompt is missing or empty"):
+    with pytest.raises(DataError, match=r"bad\.jsonl:31: no column 'prompt'"):
         check_files([source(write(tmp_path / "bad.jsonl", [*rows(), {"kind": "plain"}]))])
+
+
+def test_a_file_of_which_nothing_may_be_learnt_is_refused_ahead_of_time(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.jsonl", [{"prompt": "Bake a cake.", "kind": "plain"}])
+    told = "'mine': none of its 1 rows could be learnt from (unknown licence); give its `licence`, or `accept_licence:"
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        check_files([source(path, licence="unknown")], any_licence=False)
+    check_files([source(path, licence="MIT")], any_licence=False)
+    check_files([source(path, licence="unknown", accept_licence=True)], any_licence=False)
 
 
 def test_the_last_line_is_checked_before_a_model_is_asked(ledger: Ledger, tmp_path: Path) -> None:

@@ -527,7 +527,7 @@ def refused(source: Source) -> str:
         ("a.csv", b"prompt,kind\nBake,plain,x\n", "a.csv:2: 3 fields, but the header has 2"),
         ("a.csv", b'prompt,kind\nBake,plain\n"never closed', "a.csv:3: not CSV ("),
         ("a.csv", b"prompt\nBake\ncaf\xe9\n", "a.csv: not UTF-8 (after line "),
-        ("a.tsv", b"text\nBake\n", "a.tsv:2: prompt is missing or empty"),
+        ("a.tsv", b"text\nBake\n", "a.tsv:2: no column 'prompt'; the row has text"),
         ("a.jsonl", b'{"prompt": "Bake"}\n\xff\xfe\x00\x01', "a.jsonl: not UTF-8 (byte 19); line 2"),
         (
             "a.jsonl",

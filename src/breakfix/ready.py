@@ -80,7 +80,7 @@ def check(config: Config) -> None:
             )
         if file is not None and file.resolve() in measured:
             raise ConfigError(f"curate.sources: {file} is also evaluated; a suite can't be trained on; split it")
-    check_files(config.curate.sources)
+    check_files(config.curate.sources, any_licence=config.curate.allow_unknown_licence)
 
 
 def _check_suites(config: Config) -> None:

@@ -180,9 +180,14 @@ def _said(value: Conversation | str, asked: Conversation | None) -> str | None:
 
 
 def _fields(row: Mapping[str, Any], shape: Shape, where: str) -> dict[str, Any]:
+    needed = ("prompt",) if shape.kind or not shape.strict else ("prompt", "kind")
     found: dict[str, Any] = {}
     for name in FIELDS:
         column = shape.fields.get(name, name)
+        if column == name and name in needed and name not in row:
+            more = ", or set its `kind`" if name == "kind" else ""
+            near = _near(name, list(map(str, row)), "")
+            raise DataError(f"{where}: no column {name!r}; {near}; name it in the source's `fields`{more}")
         value = value_at(row, column, f" for {name}", where) if name in shape.fields else row.get(column)
         if name in TEXTS:
             found[name] = _text_or_turns(value, column, where)

@@ -27,6 +27,7 @@ from breakfix.core import Split
 from breakfix.curate import advbench, files, known, modify
 from breakfix.curate.base import NEVER_ASKED, Prompt
 from breakfix.curate.rows import Cut, Row, Shape, row_of
+from breakfix.curate.steps.licence import problem
 from breakfix.errors import AssetError, ConfigError, DataError
 
 T = TypeVar("T")
@@ -63,16 +64,22 @@ def gather(sources: Sequence[Source], *, seed: int, longest: int, resolve: Resol
     return found
 
 
-def check_files(sources: Sequence[Source]) -> None:
-    """What can be known to be wrong before anything is fetched or asked: names, and every row of the user's files.
+def check_files(sources: Sequence[Source], *, any_licence: bool = True) -> None:
+    """What can be known to be wrong before anything is fetched or asked: names, and every row of the user's files;
+    without `any_licence` a file of whose rows none is under a licence to learn from, too.
 
     Raises DataError (file, line, what), ConfigError.
     """
     _refuse_unsound(sources)
     for source in sources:
         if source.path is not None:
-            for _ in _checked(_rows(source, Path), source, LONGEST, Gathered()):
-                pass
+            rows = _checked(_rows(source, Path), source, LONGEST, Gathered())
+            problems = Counter(problem(prompt.case.licence) for prompt, _ in rows)
+            if not any_licence and not source.accept_licence and "" not in problems:
+                raise ConfigError(
+                    f"curate.sources: {source.name!r}: none of its {problems.total():,} rows could be learnt from "
+                    f"({', '.join(problems)}); give its `licence`, or `accept_licence: true`"
+                )
         elif source.hub is None and source.name not in BUILT_IN:
             raise _unknown(source)
         else:
