@@ -165,10 +165,25 @@ def test_a_model_s_config_that_can_t_be_read_is_a_row(
     (tmp_path / "bread" / "config.json").write_text(config)
     (tmp_path / "run.yaml").write_text(f"model: {tmp_path / 'bread'}\n")
     assert main(["doctor", str(tmp_path / "run.yaml"), "--json"]) == 2
-    [row] = json.loads(capsys.readouterr().out)
+    _, row = json.loads(capsys.readouterr().out)
     assert (row["name"], row["state"]) == ("model", "fail")
     assert said in row["found"] and "\n" not in row["found"]
     assert str(tmp_path / "bread" / "config.json") in row["advice"]
+
+
+def test_what_a_run_of_the_config_would_refuse_is_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from breakfix.cli import main
+
+    monkeypatch.setattr(doctor, "examine", list)
+    (tmp_path / "bread").mkdir()
+    (tmp_path / "bread" / "config.json").write_text('{"model_type": "llama"}')
+    (tmp_path / "run.yaml").write_text(f"model: {tmp_path / 'bread'}\nevaluate: {{suites: [{{name: xstst}}]}}\n")
+    assert main(["doctor", str(tmp_path / "run.yaml"), "--json"]) == 2
+    config, model = json.loads(capsys.readouterr().out)
+    assert (config["name"], config["state"]) == ("config", "fail") and "did you mean 'xstest'?" in config["found"]
+    assert (model["state"], "there is no model.safetensors" in model["found"]) == ("fail", True)
 
 
 def write_group(folder: Path, files: dict[str, str]) -> None:

@@ -50,6 +50,11 @@ from breakfix.fetch import (
     tell,
 )
 
+PARTS = {  # of a model's folder: what it is, and names of which one is there
+    "config.json": ("config.json",),
+    "model.safetensors": ("*.safetensors",),
+    "tokenizer": ("token*", "*.model", "vocab*", "tekken.json"),
+}
 MODEL_FILES = ("*.json", "*.txt", "*.model", "*.jinja", "*.safetensors")  # of a hub model that is not in the catalogue
 
 
@@ -121,9 +126,14 @@ def resolve_model(name_or_path: str, what: str = "model") -> Resolved:
         kind = "an embedding model" if asset.use == "embedding" else "a data set"
         raise AssetError(f"{what}: '{name_or_path}' is {kind}; expected a folder, a hub id, or {models}")
     found = resolve(name_or_path)
-    if not (found.path / "config.json").is_file():
-        raise AssetError(f"{what}: {found.path} is not a model's folder (there is no config.json in it)")
+    if missing := lacking(found.path):
+        raise AssetError(f"{what}: {found.path} is not a model's folder (there is no {missing} in it)")
     return found
+
+
+def lacking(folder: Path) -> str:
+    """What a model's folder needs and this one has not; "" where all is there, as far as names tell."""
+    return next((what for what, names in PARTS.items() if not any(any(folder.glob(name)) for name in names)), "")
 
 
 @cached

@@ -108,9 +108,14 @@ def _endpoints(what: str | None) -> Iterator[Row]:
     from breakfix.config import Config, load
     from breakfix.models.endpoint import is_remote
     from breakfix.models.remote import RemoteModel
-    from breakfix.ready import models
+    from breakfix.ready import check, models
 
     config = Config(model=what) if is_remote(what) else load(Path(what))
+    try:
+        check(config)
+        yield checks.Row("config", "ok", "suites, sources and attacks are known; every row of your own files was read")
+    except UserError as error:
+        yield checks.Row("config", "fail", str(error))
     for key, name in models(config):
         if is_remote(name):
             yield checks.remote(key, RemoteModel.open(name, config.endpoints).hello())
@@ -121,6 +126,7 @@ def _endpoints(what: str | None) -> Iterator[Row]:
 def _family(key: str, name: str, folder: Path) -> Row:
     from transformers import AutoConfig
 
+    from breakfix import assets as known
     from breakfix import doctor as checks
     from breakfix.train import presets
 
@@ -131,6 +137,8 @@ def _family(key: str, name: str, folder: Path) -> Row:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         advice = f"mend {folder / 'config.json'}, or name another model"
         return checks.Row(key, "fail", f"{name}: config.json can't be read: {first}", advice)
+    if missing := known.lacking(folder):
+        return checks.Row(key, "fail", f"{name}: there is no {missing} in {folder}", "name another model")
     return checks.family(key, name, facts)
 
 
