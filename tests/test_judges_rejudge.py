@@ -235,7 +235,9 @@ def test_where_several_judged_nothing_is_corrected_and_rai_stands_apart(ledger: 
 
 
 def test_one_round_alone(ledger: Ledger) -> None:
-    assert rejudge.rejudge(ledger, Counts(), round=1)["judged"] == 0
+    assert rejudge.rejudge(ledger, Counts(), round=0)["judged"] > 0
+    with pytest.raises(UserError, match=r"round 1 has no replies to judge; rounds that have: 0"):
+        rejudge.rejudge(ledger, Counts(), round=1)
 
 
 def test_verdicts_are_added_all_or_none(ledger: Ledger) -> None:

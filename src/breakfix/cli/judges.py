@@ -287,7 +287,7 @@ def sheet(arguments: Arguments) -> int:
     """breakfix judges sheet"""
     import random
 
-    from breakfix.judges.rejudge import seconds
+    from breakfix.judges.rejudge import nothing, seconds
     from breakfix.ledger import Ledger
     from breakfix.report.redaction import check
     from breakfix.report.sheet import sample
@@ -299,9 +299,9 @@ def sheet(arguments: Arguments) -> int:
         aside = seconds(ledger)  # they judge something else than the run's judge, and broken attempts alone
         later = {id: [v for v in given if v.judge not in aside] for id, given in ledger.later_verdicts().items()}
         rows = sample(attempts, later, arguments.n, random.Random(0))
+        if not rows:
+            raise UserError(nothing(ledger, arguments.round))
         text = as_csv(rows, ledger.case, arguments.redaction)
-    if not rows:
-        raise UserError("nothing to label: no reply of this run was judged; `breakfix status` shows how far it is")
     if arguments.output is None:
         print(text, end="")
     else:

@@ -16,6 +16,7 @@ from itertools import product
 from typing import Any
 
 from breakfix.core import LEAD, Attempt, Case, Estimate, Expect, Judge, Split, Verdict, ask
+from breakfix.errors import UserError
 from breakfix.judges import card
 from breakfix.judges.ask import PartlyJudged, Row, heard
 from breakfix.judges.card import calibrated
@@ -39,16 +40,27 @@ def rejudge(
     progress: Callable[[int, int], object] = lambda done, total: None,
 ) -> dict[str, Any]:
     """The record that `compare` makes, once every attempt has this judge's verdict. What it scored before, as the
-    run's own or later, is not put to it again; what it could not score is. Raises UserError: a spent budget, once what
-    was paid for is recorded.
+    run's own or later, is not put to it again; what it could not score is. Raises UserError: no reply to judge; a spent
+    budget, once what was paid for is recorded.
     """
     attempts, left_out = _wanted(ledger.attempts(round=round))
+    if not attempts:
+        raise UserError(nothing(ledger, round))
     before = given_by(ledger, judge.name, attempts)
     known = sum(verdict.score is not None for verdict in before.values())
     found = judged_by(ledger, judge, attempts, progress)
     about = {"judge": judge.name, "judged": len(attempts) - known, "known": known, "left_out": left_out}
     scale: tuple[float, float] = getattr(getattr(judge, "rubric", None), "scale", None) or (0.0, TOP)
     return {**about, **compare(ledger, attempts, found, round=round, top=scale[1])}
+
+
+def nothing(ledger: Ledger, round: int | None) -> str:
+    """What is said where a round, or with None the run, has no reply to judge."""
+    rounds = sorted({row.round for row in ledger.stages() if row.name in STAGES})
+    have = [str(one) for one in rounds if any(attempt.verdicts for attempt in ledger.attempts(round=one))]
+    if round is not None and have:
+        return f"round {round} has no replies to judge; rounds that have: {', '.join(have)}"
+    return "no reply of this run was judged yet; `breakfix status` shows how far it is"
 
 
 def judged_by(
