@@ -26,7 +26,7 @@ from breakfix.curate.answers import Reply
 from breakfix.curate.base import Prompt, through
 from breakfix.curate.sources import BUILT_IN, Gathered, check_files, gather
 from breakfix.curate.steps.licence import Licence, problem
-from breakfix.errors import ConfigError, DataError, UserError
+from breakfix.errors import AssetError, ConfigError, DataError, UserError
 from breakfix.judges.refusal import RefusalJudge
 from breakfix.suites import SUITES
 
@@ -227,6 +227,24 @@ def test_the_packages_themselves_are_as_they_are_read() -> None:
     )  # fmt: skip
     assert len(found.prompts) == 150 + 999 + 1000
     assert sum(p.case.hazard == "" for p in found.prompts if p.kind == "harmful") < 15
+
+
+def test_a_hub_that_can_t_be_reached_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+    from huggingface_hub import constants
+
+    asked: list[str] = []
+
+    def info(self: Any, name: str, timeout: float) -> None:
+        asked.append(name)
+        raise ConnectionError("nobody listens")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", info)
+    told = r"owner/other \(split train\): can't be loaded: the hub can't be reached \(ConnectionError: nobody listens\)"
+    with pytest.raises(AssetError, match=told):
+        read(Source(name="other", hub="owner/other", kind="plain"))
+    assert asked == ["owner/other"]
+    assert not (constants.HF_HUB_OFFLINE or datasets.config.HF_HUB_OFFLINE), "as it was"
 
 
 def test_a_known_set_by_its_hub_id_in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

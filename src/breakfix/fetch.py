@@ -23,7 +23,7 @@ import zipfile
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, cast
 
 HUB_TIMEOUT = 5.0  # seconds until the hub counts as unreachable
 
@@ -111,6 +111,33 @@ def _quiet() -> Generator[None]:
     finally:
         if not before:
             utils.enable_progress_bars()
+
+
+@contextlib.contextmanager
+def unhurried(dataset: str) -> Generator[str]:
+    """Within, what `datasets` loads by hub id does not wait for a hub that can't be reached: it would ask six times,
+    for half a minute. Gives why the hub did not answer one quick question, "" where it did; in its place only what is
+    cached counts."""
+    import datasets
+    import huggingface_hub
+    from huggingface_hub import constants, errors
+
+    why = ""
+    try:
+        huggingface_hub.HfApi().dataset_info(dataset, timeout=HUB_TIMEOUT)
+    except errors.HfHubHTTPError:  # it is there, and says no; the library says what
+        pass
+    except Exception as error:  # of its HTTP library, by version
+        why = _line(f"{type(error).__name__}: {error}")
+    both: tuple[Any, Any] = (constants, getattr(datasets, "config"))  # noqa: B009 - its type is unknown
+    before: list[bool] = [one.HF_HUB_OFFLINE for one in both]
+    for one in both if why else ():
+        one.HF_HUB_OFFLINE = True
+    try:
+        yield why
+    finally:
+        for one, was in zip(both, before, strict=True):
+            one.HF_HUB_OFFLINE = was
 
 
 def complete(folder: Path) -> None:

@@ -29,6 +29,7 @@ from breakfix.curate.base import NEVER_ASKED, Prompt
 from breakfix.curate.rows import Cut, Row, Shape, row_of
 from breakfix.curate.steps.licence import problem
 from breakfix.errors import AssetError, ConfigError, DataError
+from breakfix.fetch import unhurried
 
 T = TypeVar("T")
 Resolve = Callable[[str], Path]
@@ -313,11 +314,12 @@ def _load(
     import datasets
 
     load: Any = getattr(datasets, "load_dataset")  # noqa: B009 - its type is partly unknown
-    try:
-        return load(name, subset, split=split, revision=revision, cache_dir=cache, **options)
-    except Exception as error:  # the library raises its own, its HTTP client's and builtin exceptions, by version
-        why = " ".join(str(error).split())[:200]
-        raise AssetError(
-            f"{name} ({f'subset {subset}, ' if subset else ''}split {split}): can't be loaded "
-            f"({type(error).__name__}: {why}); give the path of a file instead, or try again with a network"
-        ) from None
+    with nullcontext("") if Path(name).is_dir() else unhurried(name) as unreachable:
+        try:
+            return load(name, subset, split=split, revision=revision, cache_dir=cache, **options)
+        except Exception as error:  # the library raises its own, its HTTP client's and builtin exceptions, by version
+            why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            why = f"the hub can't be reached ({unreachable}), and it is not cached" if unreachable else why
+            part = f"subset {subset}, split {split}" if subset else f"split {split}"
+            mend = "give the path of a file instead, or try again with a network"
+            raise AssetError(f"{name} ({part}): can't be loaded: {why}; {mend}") from None
