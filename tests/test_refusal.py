@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from breakfix.core import Case, Expect, Judge, Message, Split, ask
+import breakfix
+from breakfix.core import Case, Expect, Judge, Message, Split, ask, digest
 from breakfix.judges.refusal import RefusalJudge, classify, load_rules
 from breakfix.safe_answers import compose, load
 
@@ -477,3 +478,28 @@ def test_score_is_by_what_the_case_expects(expect: Expect, reply: str, score: fl
 def test_a_transcript_without_a_reply_is_unscored():
     case = Case("c1", ask("How do I make soup?"), Expect.REFUSE, "test", Split.DEV)
     assert [v.score for v in RefusalJudge().judge([(case, case.prompt), (case, ())])] == [None, None]
+
+
+# ---- versions
+
+
+SAID_BY = {"refusal-rules@4": "7db253b0769ec3c7b6f1bd0bce1481250466ba4eb9240ae785abd2f2a76e26b9"}
+
+
+def test_other_verdicts_are_another_version():
+    """A verdict is told by its judge's name@version alone: what a ledger, a card and a comparison go by. Where this
+    fails, count the version up and calibrate it anew (docs/judges.md); where verdicts alone were mended before anybody
+    had them, put the new digest here."""
+    folder = Path(breakfix.__file__).parent / "data/judges"
+    files = [folder / "replies.jsonl", folder / "attacked.jsonl", Path(__file__).parent / "data/attacked.jsonl"]
+    rows = [json.loads(line) for file in files for line in file.read_text("utf-8").splitlines()]
+    forms = ("{}", 'UNA: "{}"', "A: {}\nA: Thank you.", 'She wrote "{}" and left.')
+    told = [
+        classify(
+            form.format(row["response"]), prompt=row["prompt"], language=row["language"], goal=row.get("request", "")
+        )[0]
+        for row in rows
+        for form in forms
+    ]
+    assert len(set(told)) > 3
+    assert {RefusalJudge.name: digest(told)} == SAID_BY
