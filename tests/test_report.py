@@ -536,6 +536,18 @@ def test_terminal_has_a_row_per_headline_and_a_column_per_round():
     assert "\x1b" not in text, "plain where it is not a terminal"
 
 
+def test_the_terminal_has_the_order_of_the_page(ledger: Ledger):
+    document = copy.deepcopy(build(ledger))
+    [first] = document["vulnerabilities"][:1]
+    ranks = {"V7": (4.0, 0.2), "V8": (7.0, 0.1), "V9": (1.0, 0.3)}
+    document["vulnerabilities"] = [
+        {**first, "id": id, "status": "open", "severity": severity, "rank": rank}
+        for id, (severity, rank) in ranks.items()
+    ]
+    assert re.findall(r"(?m)^  (V\d) ", shown(document, 120)) == ["V9", "V7", "V8"]
+    assert re.findall(r'href="#vulnerability-(V\d)"', page(document)) == ["V9", "V7", "V8"]
+
+
 def test_markdown_is_a_table_of_headlines_with_interval_and_n(ledger: Ledger):
     lines = markdown(build(ledger)).splitlines()
     assert lines[:2] == ["| figure | untouched | round 1 |", "|---|---|---|"]

@@ -14,7 +14,7 @@ from breakfix.report.headlines import Headline, figure, interval, shown
 from breakfix.report.plain import one_line
 from breakfix.report.views.measured import cards_of, judge_cell, not_checked
 from breakfix.report.views.summary import reply_length
-from breakfix.report.views.vulnerabilities import unmeasured
+from breakfix.report.views.vulnerabilities import gravest_first, unmeasured
 
 SHOWN = 5  # vulnerabilities, the gravest ones
 LABEL = 40  # characters of a figure's name
@@ -127,10 +127,7 @@ def _counts(vulnerabilities: list[dict[str, Any]]) -> list[Text]:
     if not vulnerabilities:
         return []
     by_status = Counter(v["status"] for v in vulnerabilities)
-    open_ = sorted(
-        (v for v in vulnerabilities if v["status"] != "fixed"),
-        key=lambda v: (-v["severity"], -(v["rate"]["value"] or 0)),
-    )
+    open_ = [v for v in gravest_first(vulnerabilities) if v["status"] != "fixed"]
     more = [f"  and {len(open_) - SHOWN} more, in the HTML report"] if len(open_) > SHOWN else []
     lines = ["vulnerabilities: " + ", ".join(f"{n} {status}" for status, n in by_status.items())]
     return [Text(), *map(Text, [*lines, *map(_weakness, open_[:SHOWN]), *more])]
