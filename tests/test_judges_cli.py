@@ -72,6 +72,15 @@ def test_the_version_in_the_list_is_the_last_that_was_measured(here: Path) -> No
     assert RefusalJudge.name in rows["refusal"]["version"]
 
 
+@pytest.mark.parametrize("name", ["refusal", "refusal-rules", "refusal-classifier"])
+def test_a_card_begins_with_the_version_that_holds_now_and_marks_the_others(here: Path, name: str) -> None:
+    first, *rest = ok("card", name).split("\n\n")
+    [now] = first.splitlines()
+    version = now.removeprefix(f"{name}, now ")
+    assert version != now and f", {version}, shipped" in rest[0] and "(an older version)" not in rest[0]
+    assert all("(an older version)" in part for part in rest if version not in part) and len(rest) > 1
+
+
 @pytest.mark.parametrize("name", CHILDREN)
 def test_every_help_ends_with_an_example_and_the_example_runs(here: Path, name: str) -> None:
     child = CHILDREN[name]
