@@ -250,11 +250,36 @@ def test_the_latest_run_is_the_one_that_was_last_written_to(tmp_path: Path, monk
         assert find(None) == file.parent, name
 
 
-def test_a_table_loses_no_column_where_the_terminal_is_narrow(
+def table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int, *given: Any) -> list[str]:
+    monkeypatch.setenv("COLUMNS", str(width))
+    output.table(*given)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= width
+    return lines
+
+
+def test_a_table_folds_and_loses_no_word_where_the_terminal_is_narrow(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "30")
-    output.table(["kind", "what"], [["rye " * 10, "loaf"], ["wheat", "the loaf is baked and then it is cut"]])
-    shown = capsys.readouterr().out
-    assert "rye " * 10 in shown and "wheat" in shown
-    assert "".join(shown.split()).count("loaf") == 2 and max(map(len, shown.splitlines())) <= 65
+    rows = [["rye " * 10, "loaf"], ["wheat", "the loaf is baked and then it is cut"]]
+    shown = " ".join(table(monkeypatch, capsys, 30, ["kind", "what"], rows)).split()
+    assert sorted(shown) == sorted(" ".join(["kind what", *(cell for row in rows for cell in row)]).split())
+    figure = ["many_loaves", "85 % (58 to 96), n 13, 8 unscored"]
+    assert table(monkeypatch, capsys, 80, ["kind", "rose"], [figure])[1:] == ["  ".join(figure)]
+    assert table(monkeypatch, capsys, 29, ["kind", "rose"], [figure]) == [
+        "kind         rose",
+        "many_loaves  85 % (58 to 96),",
+        "             n 13, 8 unscored",
+    ]
+    narrow = [" ".join(line.split()) for line in table(monkeypatch, capsys, 19, ["kind", "rose"], [figure])]
+    assert narrow == ["kind rose", "many_ 85 %", "loaves (58 to 96),", "n 13,", "8 unscored"]
+
+
+def test_groups_of_columns_without_room_stand_below(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["kind", "baked", "cut", "eaten"], [["rye", "1 (0 to 9)", "2 (0 to 9)", "3 (0 to 9)"]], (), (1, 2, 1)
+    assert len(table(monkeypatch, capsys, 60, *given)) == 2
+    assert table(monkeypatch, capsys, 30, *given) == [
+        "kind  baked       cut", "rye   1 (0 to 9)  2 (0 to 9)", "", "kind  eaten", "rye   3 (0 to 9)",
+    ]  # fmt: skip

@@ -77,8 +77,19 @@ def test_a_card_begins_with_the_version_that_holds_now_and_marks_the_others(here
     first, *rest = ok("card", name).split("\n\n")
     [now] = first.splitlines()
     version = now.removeprefix(f"{name}, now ")
-    assert version != now and f", {version}, shipped" in rest[0] and "(an older version)" not in rest[0]
-    assert all("(an older version)" in part for part in rest if version not in part) and len(rest) > 1
+    told = [part.splitlines()[0] for part in rest if not part.startswith("rows ")]
+    assert version != now and f", {version}, shipped" in told[0] and len(told) > 1
+    assert all(("(an older version)" in line) == (f", {version}," not in line) for line in told)
+
+
+@pytest.mark.parametrize("width", ["60", "80"])
+def test_the_tables_of_a_card_fit_the_terminal(here: Path, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    parts = [part.splitlines() for part in ok("card", "refusal").split("\n\n")]
+    tables = [part[2:] if part[1:2] and part[1].startswith("measures") else part for part in parts[1:]]
+    lines = [line for table in tables for line in table if not line.startswith("Not blind")]
+    assert max(map(len, lines)) <= int(width)
+    assert all(any(name in line for line in lines) for name in ("accuracy", "kappa", "sensitivity", "specificity"))
 
 
 @pytest.mark.parametrize("name", CHILDREN)

@@ -108,7 +108,7 @@ def _languages(document: dict[str, Any]) -> None:
     if not rows:
         print("no request of ours was asked by language yet; measure languages_dev or starter_dev")
         return
-    output.table(languages.HEADER, rows)
+    output.table(languages.HEADER, rows, groups=(1, 2, 2, 2))
     print("\n".join(["", *languages.notes(document)]))
 
 
