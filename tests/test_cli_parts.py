@@ -13,7 +13,7 @@ import pytest
 
 from breakfix.cli import output
 from breakfix.cli.chat import talk
-from breakfix.cli.look import account, tree
+from breakfix.cli.look import account, near, tree
 from breakfix.cli.progress import Lines, watching
 from breakfix.core import Message, Reply, Sampling
 from breakfix.errors import DiskFull, UserError
@@ -194,6 +194,36 @@ def test_lineage_in_lines() -> None:
         "    ◀ model m (see above)",
         "  ◀ … 2 more of kind case; --all lists them",
     ]
+
+
+def test_lineage_near_by() -> None:
+    def node(id: str, *parents: dict[str, Any], **more: Any) -> dict[str, Any]:
+        return {"id": id, "kind": "case", "summary": {}, "parents": list(parents), "children": [], **more}
+
+    far = node("near", node("far"))
+    root = node("V1", node("a", node("b", far)), node("near", repeated=True), node("a", repeated=True))
+    assert [line.strip("◀ ") for line in tree(near(root, 3))] == [
+        "case V1", "case a", "case b", "case near", "case near", "case far", "case a (see above)",
+    ], "what is told further away in the whole is told here"  # fmt: skip
+    two = near(root, 2)
+    assert [line.strip("◀ ") for line in tree(two)] == [
+        "case V1", "case a", "case b", "case near", "case far", "case a (see above)",
+    ]  # fmt: skip
+    assert "further" not in two and near(root, 1)["further"] == 2, "b and far"
+    assert root["parents"][1] == node("near", repeated=True), "the whole is left as it was"
+
+
+def test_an_attempt_says_how_it_ended_and_nothing_is_a_bare_truth_value() -> None:
+    def said(**summary: Any) -> str:
+        [line] = tree({"id": "x", "kind": "k", "summary": summary, "parents": [], "children": []})
+        return line
+
+    assert said(case="c1", breach=0, turns=1, error=False, result="broke in turn 1") == (
+        "k x  [broke in turn 1, case c1, turns 1]"
+    )
+    assert said(inputs="ab", finished=True, seconds=2.0) == "k x  [finished, seconds 2]"
+    assert said(finished=False) == "k x  [not finished]"
+    assert (said(pair=True), said(pair=False)) == ("k x  [with a rejected answer]", "k x")
 
 
 def stage(name: str, started: float, *, round: int = 1, seconds: float | None = None) -> StageRow:
