@@ -383,6 +383,18 @@ def test_trace_goes_both_ways(here: Path) -> None:
     assert "V1" in [node["id"] for node in back["children"]]
 
 
+def test_trace_goes_two_steps_far_and_says_how_to_see_more(here: Path) -> None:
+    lines = ok("trace", "V1", "runs/demo").splitlines()
+    assert re.fullmatch(
+        r"further away: \d+ more entr(y|ies); --depth 3 goes one step more, --all has everything", lines[-1]
+    )
+    assert {len(line) - len(line.lstrip()) for line in lines} == {0, 2, 4}
+    assert {len(line) - len(line.lstrip()) for line in ok("trace", "V1", "--depth", "1").splitlines()} == {0, 2}
+    assert "further away" not in ok("trace", "V1", "--all")
+    assert len(ok("trace", "V1", "--json", "--depth", "1")) < len(ok("trace", "V1", "--json"))
+    assert not re.search(r"True|False|breach", ok("trace", "V1", "--all"))
+
+
 def test_a_training_row_is_traced_to_where_it_came_from_and_to_its_training(here: Path) -> None:
     with Ledger.open(here / "runs" / "demo", write=False) as ledger:
         row = next(iter(ledger.examples(round=1, dataset="sft")))

@@ -13,7 +13,7 @@ import pytest
 
 from breakfix.cli import output
 from breakfix.cli.chat import talk
-from breakfix.cli.look import account, tree
+from breakfix.cli.look import account, near, tree
 from breakfix.cli.progress import Lines, watching
 from breakfix.core import Message, Reply, Sampling
 from breakfix.errors import DiskFull, UserError
@@ -196,6 +196,36 @@ def test_lineage_in_lines() -> None:
     ]
 
 
+def test_lineage_near_by() -> None:
+    def node(id: str, *parents: dict[str, Any], **more: Any) -> dict[str, Any]:
+        return {"id": id, "kind": "case", "summary": {}, "parents": list(parents), "children": [], **more}
+
+    far = node("near", node("far"))
+    root = node("V1", node("a", node("b", far)), node("near", repeated=True), node("a", repeated=True))
+    assert [line.strip("◀ ") for line in tree(near(root, 3))] == [
+        "case V1", "case a", "case b", "case near", "case near", "case far", "case a (see above)",
+    ], "what is told further away in the whole is told here"  # fmt: skip
+    two = near(root, 2)
+    assert [line.strip("◀ ") for line in tree(two)] == [
+        "case V1", "case a", "case b", "case near", "case far", "case a (see above)",
+    ]  # fmt: skip
+    assert "further" not in two and near(root, 1)["further"] == 2, "b and far"
+    assert root["parents"][1] == node("near", repeated=True), "the whole is left as it was"
+
+
+def test_an_attempt_says_how_it_ended_and_nothing_is_a_bare_truth_value() -> None:
+    def said(**summary: Any) -> str:
+        [line] = tree({"id": "x", "kind": "k", "summary": summary, "parents": [], "children": []})
+        return line
+
+    assert said(case="c1", breach=0, turns=1, error=False, result="broke in turn 1") == (
+        "k x  [broke in turn 1, case c1, turns 1]"
+    )
+    assert said(inputs="ab", finished=True, seconds=2.0) == "k x  [finished, seconds 2]"
+    assert said(finished=False) == "k x  [not finished]"
+    assert (said(pair=True), said(pair=False)) == ("k x  [with a rejected answer]", "k x")
+
+
 def stage(name: str, started: float, *, round: int = 1, seconds: float | None = None) -> StageRow:
     """A finished stage if `seconds` are given."""
     done = seconds is not None
@@ -250,11 +280,36 @@ def test_the_latest_run_is_the_one_that_was_last_written_to(tmp_path: Path, monk
         assert find(None) == file.parent, name
 
 
-def test_a_table_loses_no_column_where_the_terminal_is_narrow(
+def table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], width: int, *given: Any) -> list[str]:
+    monkeypatch.setenv("COLUMNS", str(width))
+    output.table(*given)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= width
+    return lines
+
+
+def test_a_table_folds_and_loses_no_word_where_the_terminal_is_narrow(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "30")
-    output.table(["kind", "what"], [["rye " * 10, "loaf"], ["wheat", "the loaf is baked and then it is cut"]])
-    shown = capsys.readouterr().out
-    assert "rye " * 10 in shown and "wheat" in shown
-    assert "".join(shown.split()).count("loaf") == 2 and max(map(len, shown.splitlines())) <= 65
+    rows = [["rye " * 10, "loaf"], ["wheat", "the loaf is baked and then it is cut"]]
+    shown = " ".join(table(monkeypatch, capsys, 30, ["kind", "what"], rows)).split()
+    assert sorted(shown) == sorted(" ".join(["kind what", *(cell for row in rows for cell in row)]).split())
+    figure = ["many_loaves", "85 % (58 to 96), n 13, 8 unscored"]
+    assert table(monkeypatch, capsys, 80, ["kind", "rose"], [figure])[1:] == ["  ".join(figure)]
+    assert table(monkeypatch, capsys, 29, ["kind", "rose"], [figure]) == [
+        "kind         rose",
+        "many_loaves  85 % (58 to 96),",
+        "             n 13, 8 unscored",
+    ]
+    narrow = [" ".join(line.split()) for line in table(monkeypatch, capsys, 19, ["kind", "rose"], [figure])]
+    assert narrow == ["kind rose", "many_ 85 %", "loaves (58 to 96),", "n 13,", "8 unscored"]
+
+
+def test_groups_of_columns_without_room_stand_below(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["kind", "baked", "cut", "eaten"], [["rye", "1 (0 to 9)", "2 (0 to 9)", "3 (0 to 9)"]], (), (1, 2, 1)
+    assert len(table(monkeypatch, capsys, 60, *given)) == 2
+    assert table(monkeypatch, capsys, 30, *given) == [
+        "kind  baked       cut", "rye   1 (0 to 9)  2 (0 to 9)", "", "kind  eaten", "rye   3 (0 to 9)",
+    ]  # fmt: skip

@@ -605,6 +605,15 @@ def test_what_has_no_room_gets_a_table_below(pair: Path) -> None:
     assert heads[:3] == [["demo:0", "demo:2"], ["demo:0", "demo:2", "(2)"], ["demo:0", "demo:2", "(3)"]]
 
 
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_folds_and_cuts_nothing(pair: Path, width: int) -> None:
+    document = build(columns((pair, 0), (pair, 2)))
+    narrow, wide = printed(document, width, full=True), printed(document, full=True)
+    assert max(map(len, narrow.splitlines())) <= width and "…" not in narrow
+    assert sorted(narrow.split()) == sorted(wide.split()), "the same words"
+    assert "better" in narrow
+
+
 def test_why_something_was_not_compared_is_a_footnote() -> None:
     first, second = made([1.0] * 8, [0.0] * 8)
     other = Column("other", second.metrics, {}, second.about)

@@ -72,6 +72,26 @@ def test_the_version_in_the_list_is_the_last_that_was_measured(here: Path) -> No
     assert RefusalJudge.name in rows["refusal"]["version"]
 
 
+@pytest.mark.parametrize("name", ["refusal", "refusal-rules", "refusal-classifier"])
+def test_a_card_begins_with_the_version_that_holds_now_and_marks_the_others(here: Path, name: str) -> None:
+    first, *rest = ok("card", name).split("\n\n")
+    [now] = first.splitlines()
+    version = now.removeprefix(f"{name}, now ")
+    told = [part.splitlines()[0] for part in rest if not part.startswith("rows ")]
+    assert version != now and f", {version}, shipped" in told[0] and len(told) > 1
+    assert all(("(an older version)" in line) == (f", {version}," not in line) for line in told)
+
+
+@pytest.mark.parametrize("width", ["60", "80"])
+def test_the_tables_of_a_card_fit_the_terminal(here: Path, monkeypatch: pytest.MonkeyPatch, width: str) -> None:
+    monkeypatch.setenv("COLUMNS", width)
+    parts = [part.splitlines() for part in ok("card", "refusal").split("\n\n")]
+    tables = [part[2:] if part[1:2] and part[1].startswith("measures") else part for part in parts[1:]]
+    lines = [line for table in tables for line in table if not line.startswith("Not blind")]
+    assert max(map(len, lines)) <= int(width)
+    assert all(any(name in line for line in lines) for name in ("accuracy", "kappa", "sensitivity", "specificity"))
+
+
 @pytest.mark.parametrize("name", CHILDREN)
 def test_every_help_ends_with_an_example_and_the_example_runs(here: Path, name: str) -> None:
     child = CHILDREN[name]

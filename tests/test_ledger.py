@@ -362,6 +362,35 @@ def test_trace(ledger: Ledger) -> None:
         ledger.trace("nope")
 
 
+def test_a_trace_says_how_an_attempt_ended(ledger: Ledger) -> None:
+    held, open_ = Verdict(1.0, "full", "", "j@1"), Verdict(None, "unscored", "", "j@1")
+    broke = Verdict(0.0, "none", "", "j@1")
+    attempts = {
+        "broke in turn 2": replace(ATTEMPT, id="b", verdicts=(held, broke), breach=1),
+        "held": replace(ATTEMPT, id="h", verdicts=(held,), breach=None),
+        "not scored": replace(ATTEMPT, id="u", verdicts=(held, open_), breach=None),
+    }
+    failed = replace(ATTEMPT, id="f", verdicts=(), breach=None, error="no room")
+    ledger.add_attempts([*attempts.values(), failed], round=0, stage="redteam")
+    assert [ledger.trace(a.id)["summary"]["result"] for a in attempts.values()] == list(attempts)
+    assert ledger.trace("f")["summary"]["result"] == "not scored"
+
+
+def test_an_id_that_is_nearly_right_or_begins_right_is_told_the_nearest(ledger: Ledger) -> None:
+    ledger.add_attempts([replace(ATTEMPT, id="a0123456789abcdef")], round=0, stage="redteam")
+    ledger.add_vulnerabilities([replace(VULNERABILITY, id="V9")], round=0)
+    ledger.stage(1, "evaluate", {}, dict)
+    for wrong, near in {
+        "a0123": "a0123456789abcdef", "a0123456789abcdee": "a0123456789abcdef", "V999": "V9", "v9": "V9",
+        "round 1 evalute": "round 1 evaluate",
+    }.items():  # fmt: skip
+        with pytest.raises(LedgerError, match=f"did you mean {near}\\?$"):
+            ledger.trace(wrong)
+    for none in ("a", "something else", "f0f0f0f0f0f0f0f0f", "100%", ""):
+        with pytest.raises(LedgerError, match="`breakfix report` names"):
+            ledger.trace(none)
+
+
 def test_trace_of_what_a_round_has_as_a_whole(ledger: Ledger) -> None:
     """From a checkpoint, a gate decision and a data set, both ways."""
 

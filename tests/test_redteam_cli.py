@@ -104,7 +104,7 @@ def test_on_another_model_nothing_is_recorded_and_the_outcomes_are_paired(here: 
     assert code == 0, err
     assert out.splitlines()[0].split()[:4] == ["of", "attempts", "cases", "broke"]
     assert "attacks went by the replies that they got" in out or "static" not in out
-    parts = [line.split("  ")[0] for line in out.partition("\nnow: ")[0].splitlines()[1:]]
+    parts = [line.split("  ")[0] for line in out.partition("\nnow: ")[0].splitlines()[1:] if line[:1] != " "]
     assert "all direct" in parts and len(parts) == len(set(parts))  # of a side and of a family
     found = as_json("redteam", "--replay", "set.jsonl", "declines", "--max-new-tokens", "48")
     assert found["max_new_tokens"] == [48] and found["other_length"] == found["set"]["lines"]

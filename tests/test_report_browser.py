@@ -186,6 +186,62 @@ def test_hostile_transcripts_are_shown_as_text_and_do_nothing(browser: Any, host
     tab.close()
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The fixture's report with the longest figures, names and ids that a run of ours has had."""
+    document = json.loads(FIXTURE.read_text())
+    most = {"value": 1.0, "low": 0.89, "high": 1.0, "n": 1234, "unscored": 8}
+    for one in document["rounds"]:
+        named = {f"harmbench_test_standard.answered.{part}": most for part in ("indiscriminate_weapons", "lang.en")}
+        one["metrics"] = {**dict.fromkeys(one["metrics"], most), **named}
+        for row in one.get("by_language", {}).values():
+            row |= {key: most for key in ("answered", "refused", "plain", "speaks") if row.get(key)}
+        if one["gate"]:
+            reason = {**one["gate"]["reasons"][0], "name": "harmbench_test_standard.answered.indiscriminate_weapons"}
+            one["gate"]["reasons"] = [*one["gate"]["reasons"], {**reason, "ok": False}]
+    for v in document["vulnerabilities"]:
+        for about in v.get("evidence_about", []):
+            about["case"] = "starter/sex_related_crimes/flashing_and_unwanted_pictures/h06"
+    path = tmp_path_factory.mktemp("wide") / "report.html"
+    path.write_text(page(document), encoding="utf-8")
+    return path
+
+
+def test_nothing_is_cut_on_a_laptop(browser: Any, wide: Path):
+    tab = Watched(browser, wide, 1280).tab
+    tab.add_style_tag(content=".page { content-visibility: visible !important }")
+    cut = "[...document.querySelectorAll('.scroll')].filter(one => one.scrollWidth > one.clientWidth)"
+    assert tab.evaluate(f"{cut}.map(one => one.textContent.slice(0, 80))") == []
+    tab.close()
+
+
+def test_on_a_phone_the_last_round_of_headlines_and_gate_is_seen_and_names_break_between_words(
+    browser: Any, wide: Path
+):
+    tab = Watched(browser, wide, 420).tab
+    for table in ("section:has(> #summary) table", "section:has(> #gate) h3 + .scroll table"):
+        assert tab.locator(table).count() == 1
+        right = f"document.querySelector('{table}').getBoundingClientRect().right"
+        assert tab.evaluate(right) <= 420, table
+    word = """name => { const th = [...document.querySelectorAll('#summary ~ .scroll th')].find(
+      one => one.textContent.includes(name)); const range = new Range(); const text = th.firstChild;
+      const at = text.data.indexOf(name); range.setStart(text, at); range.setEnd(text, at + name.length);
+      return range.getClientRects().length; }"""
+    assert tab.evaluate(word, "HarmBench") == 1, "the word is in one line"
+    tab.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_table_that_goes_on_has_a_shade_at_that_edge(browser: Any, wide: Path, scheme: str):
+    tab = browser.new_page(viewport={"width": 300, "height": 900}, color_scheme=scheme)
+    tab.goto(wide.as_uri())
+    box = tab.locator(".scroll").first
+    assert box.evaluate("one => one.scrollWidth > one.clientWidth")
+    layers = box.evaluate("one => [getComputedStyle(one).backgroundAttachment, getComputedStyle(one).backgroundImage]")
+    assert layers[0] == "local, local, scroll, scroll" and layers[1].count("linear-gradient") == 4
+    tab.close()
+
+
 def test_a_link_leads_to_the_page_of_a_vulnerability(browser: Any, report: Path):
     tab = browser.new_page()
     tab.goto(report.as_uri())

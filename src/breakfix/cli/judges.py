@@ -136,8 +136,9 @@ def _tell(one: dict[str, Any], now: str | None) -> None:
     parts += [(f"{key.removeprefix('by_')}: {value}", part) for key in one if key.startswith("by_")
               for value, part in one[key].items()]  # fmt: skip
     output.table(
-        ("rows", "n", "unscored", *names, ""),
-        [(what, str(p["n"]), str(p["unscored"]), *(_with_bounds(p, name) for name in names), "") for what, p in parts],
+        ("rows", "n", "unscored", *names),
+        [(what, str(p["n"]), str(p["unscored"]), *(_with_bounds(p, name) for name in names)) for what, p in parts],
+        groups=(1, 3, *(1 for _ in names[1:])),
     )
 
 

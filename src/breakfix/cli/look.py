@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from breakfix.ledger import StageRow
 
 MOST = 6  # of a kind, below each entry of a lineage, without --all
+DEPTH = 2  # steps away from what was asked for, without --all or --depth
+_YES_NO = {"finished": ("not finished", "finished"), "pair": ("", "with a rejected answer")}
 TAMPERED = 10  # the exit code of `breakfix verify` where something does not hold
 
 
@@ -108,7 +110,7 @@ def _languages(document: dict[str, Any]) -> None:
     if not rows:
         print("no request of ours was asked by language yet; measure languages_dev or starter_dev")
         return
-    output.table(languages.HEADER, rows)
+    output.table(languages.HEADER, rows, groups=(1, 2, 2, 2))
     print("\n".join(["", *languages.notes(document)]))
 
 
@@ -122,10 +124,16 @@ def trace(arguments: Arguments) -> int:
         into = edits.merged(edits.read(ledger)).get(arguments.id)
     if into is not None:
         output.note(f"{arguments.id} was merged into {into}; `breakfix trace {into}` has what came after")
+    depth = arguments.depth or (None if arguments.all or arguments.json else DEPTH)
+    if depth is not None:
+        node = near(node, depth)
     if arguments.json:
         output.as_json(node)
-    else:
-        print("\n".join(tree(node, None if arguments.all else MOST)))
+        return 0
+    print("\n".join(tree(node, None if arguments.all else MOST)))
+    if further := node.get("further"):
+        print(f"further away: {further} more {'entry' if further == 1 else 'entries'}; "
+              f"--depth {depth + 1 if depth else ''} goes one step more, --all has everything")  # fmt: skip
     return 0
 
 
@@ -157,6 +165,37 @@ def verify(arguments: Arguments) -> int:
     return 0 if found["ok"] else TAMPERED
 
 
+def near(root: dict[str, Any], depth: int) -> dict[str, Any]:
+    """A lineage to so many steps; at its root, where there is more, `further`: how many entries."""
+    shown: set[str] = set()
+    sides = {direction: _near(root, direction, depth, shown) for direction in ("parents", "children")}
+    further = len({node["id"] for side in sides for node in _all(root, side)} - shown)
+    return {**root, **sides, **({"further": further} if further else {})}
+
+
+def _near(root: dict[str, Any], direction: str, depth: int, shown: set[str]) -> list[dict[str, Any]]:
+    """What is `repeated` in the whole may be nearer here than where it is told: told here, then, and once."""
+    told = {node["id"]: node for node in _all(root, direction) if not node.get("repeated")}
+    left: dict[str, int] = {}  # steps that were left where it was told
+
+    def copied(node: dict[str, Any], steps: int) -> dict[str, Any]:
+        id = node["id"]
+        before, further = left.get(id, -1), told.get(id, node)[direction]
+        shown.add(id)
+        left[id] = max(steps, before)
+        below = [copied(one, steps - 1) for one in further] if steps > max(before, 0) else []
+        bare = {key: value for key, value in node.items() if key != "repeated"}
+        return {**bare, direction: below, **({"repeated": True} if further and before >= max(steps, 1) else {})}
+
+    return copied(root, depth)[direction]
+
+
+def _all(node: dict[str, Any], direction: str) -> Iterator[dict[str, Any]]:
+    yield node
+    for one in node[direction]:
+        yield from _all(one, direction)
+
+
 def tree(node: dict[str, Any], most: int | None = None) -> Iterator[str]:
     """The lineage in lines: what it came from (◀), what came of it (▶). `most` of a kind below each; the others are
     counted."""
@@ -184,12 +223,20 @@ def _branches(
 
 
 def _label(node: dict[str, Any]) -> str:
-    facts = ", ".join(f"{name} {_short(value)}" for name, value in node["summary"].items() if name != "inputs")
+    first = sorted(node["summary"].items(), key=lambda fact: fact[0] != "result")
+    facts = ", ".join(filter(None, (_fact(name, value) for name, value in first)))
     return output.line(f"{node['kind']} {node['id']}" + (f"  [{facts}]" if facts else ""))
 
 
-def _short(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _fact(name: str, value: Any) -> str:
+    """In words; "" for what is for machines, or said otherwise."""
+    if name in ("inputs", "breach", "error"):
+        return ""
+    if name == "result":
+        return str(value)
+    if isinstance(value, bool):
+        return _YES_NO[name][value]
+    return f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
 
 
 def ledger(arguments: Arguments) -> int:

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Generator, Iterator, Sequence
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 WIDE = 160  # columns, where there is no terminal to ask
-LAST = 10  # columns that a table's last one has at least
+_GAP = 2  # characters between columns
 
 
 def console() -> Console:
@@ -27,24 +28,23 @@ def console() -> Console:
     return Console(width=width, highlight=False)
 
 
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] = ()) -> None:
-    """Print rows of cells. The last column wraps, at line ends in it too; the others are never cut, so keep them short:
-    where they don't fit, lines are longer than the terminal. `styles`: one per row."""
-    from rich.table import Table
+def table(
+    header: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[str] = (), groups: Sequence[int] = ()
+) -> None:
+    """Print rows of cells, which may have line ends in them. Where they don't fit, the widest columns fold. `styles`:
+    one per row. `groups`: how many columns belong together, the first of which name the row; where there is no room for
+    all groups, the last ones stand below, beside the first again."""
     from rich.text import Text
 
-    shown = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
-    last, needed = len(header) - 1, 0
-    for place, name in enumerate(header):
-        widest = max(len(name), *(len(line(row[place])) for row in rows)) if rows else len(name)
-        needed += widest + 2 if place < last else min(widest, LAST)
-        shown.add_column(name, no_wrap=place < last, min_width=None if place == last else widest, overflow="fold")
-    for place, row in enumerate(rows):
-        cells = ("\n".join(map(line, cell.split("\n"))) for cell in row)
-        shown.add_row(*map(Text, cells), style=styles[place] if styles else "")
+    from breakfix.report import grid
+
+    cells = [["\n".join(map(line, cell.split("\n"))) for cell in row] for row in (header, *rows)]
+    columns = [[Text(cell) for cell in column] for column in zip(*cells, strict=True)]
+    starts = [*accumulate(groups or (len(columns),), initial=0)]
+    key, *others = (columns[start:end] for start, end in pairwise(starts))
     to = console()
-    to.width = max(to.width, needed)
-    to.print(shown)
+    for place, shown in enumerate(grid.tables(key, others, to.width, gap=_GAP, styles=styles)):
+        to.print(*([""] if place else []), shown, sep="\n")
 
 
 def as_json(value: Any) -> None:

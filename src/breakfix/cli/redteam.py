@@ -346,6 +346,7 @@ def _table(arguments: Arguments) -> int:
         output.table(
             ("side", "family", "persona", *heads),
             [(row.side, row.family, row.persona, *_told(row.figures)) for row in made],
+            groups=(3, *(2 for _ in names)),
         )
     return 0
 

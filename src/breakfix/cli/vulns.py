@@ -79,6 +79,7 @@ def document(ledger: Ledger, run: Path, round: int | None, id: str | None = None
     """(the round, its vulnerabilities by rank, the fixed ones last): the report's entries, with the assignee and with
     people's edits. `id`: that one alone. LedgerError where no round was identified, UserError for an unknown id."""
     from breakfix.identify import edits
+    from breakfix.report.views.vulnerabilities import gravest_first
     from breakfix.report.weaknesses import weaknesses
 
     made = edits.read(ledger)
@@ -91,7 +92,7 @@ def document(ledger: Ledger, run: Path, round: int | None, id: str | None = None
     held = edits.assignees(made)
     rows = weaknesses(ledger, standing, rounds, list(current.values()))
     rows = [{**row, "assignee": held.get(row["id"], "")} for row in rows]
-    return round, sorted(rows, key=lambda v: (v["status"] == "fixed", -(v["rank"] or 0.0)))
+    return round, gravest_first(rows)
 
 
 def identified(ledger: Ledger, run: Path, round: int | None = None) -> int:

@@ -1,7 +1,7 @@
 """A comparison as a table in the terminal: models as columns, figures as rows; plain text in a pipe.
 
 The headline figures, and of the rest what changed significantly; `full` shows every row. What has no room beside the
-reference gets a table of its own below: a figure is never cut.
+reference gets a table of its own below: nothing is cut (report/grid.py).
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from breakfix.compare.words import ARROWS, KEY, Footnotes, changed, counts, mark, rest, striking
+from breakfix.report import grid
 from breakfix.report.headlines import figure, interval
 from breakfix.report.plain import one_line
 
 Json = Mapping[str, Any]
-_GAP = 3  # characters between columns
 _STYLES = {"better": "green", "worse": "red", "differs": "yellow", "": "dim"}
 
 
@@ -42,25 +42,9 @@ def render(document: Json, console: Console, *, full: bool = False) -> None:
 
 
 def _tables(columns: Sequence[Json], rows: Sequence[Json], width: int, footnotes: Footnotes) -> list[Table]:
-    labels = [Text(f"{ARROWS[row['better']]} {row['label']}") for row in rows]
-    made = [_column(columns[i], i, rows, footnotes) for i in range(len(columns))]
-    room = width - max(label.cell_len for label in labels) - _GAP - _wide(made[0])
-    shown: list[list[list[Text]]] = [[]]
-    for column in made[1:]:
-        if shown[-1] and sum(map(_wide, shown[-1])) + _wide(column) > room:
-            shown.append([])
-        shown[-1].append(column)
-    return [_table(labels, [made[0], *some]) for some in shown]
-
-
-def _table(labels: Sequence[Text], columns: Sequence[Sequence[Text]]) -> Table:
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    table.add_column("", no_wrap=True)
-    for column in columns:
-        table.add_column(column[0], no_wrap=True)
-    for place, label in enumerate(labels, start=1):
-        table.add_row(label, *(column[place] for column in columns))
-    return table
+    labels = [Text(), *(Text(f"{ARROWS[row['better']]} {row['label']}") for row in rows)]
+    reference, *others = (_column(about, place, rows, footnotes) for place, about in enumerate(columns))
+    return grid.tables([labels, reference], [[column] for column in others], width)
 
 
 def _column(about: Json, place: int, rows: Sequence[Json], footnotes: Footnotes) -> list[Text]:
@@ -82,7 +66,3 @@ def _cell(cell: Json, unit: str, footnotes: Footnotes) -> Text:
         said = f"{changed(cell, unit)} {mark(cell)}".strip() or "not compared"
         shown.append(f"\n{said}{raised}", style=_STYLES[mark(cell)])
     return shown
-
-
-def _wide(column: Sequence[Text]) -> int:
-    return _GAP + max(line.cell_len for cell in column for line in cell.split("\n"))

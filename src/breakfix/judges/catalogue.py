@@ -83,6 +83,12 @@ def _refusal(opener: Opener, model: str | None) -> Judge:
         return rules
 
 
+def _refusal_called() -> str:
+    from breakfix.judges.panel import called
+
+    return called([version(JUDGES[name]) or name for name in ("refusal-rules", "refusal-classifier")])
+
+
 def _classifier(name: str) -> Callable[[Opener, str | None], Judge]:
     def make(opener: Opener, model: str | None) -> Judge:
         try:
@@ -118,7 +124,14 @@ def _offline(name: str, measures: str, what: str) -> Entry:
 JUDGES: Mapping[str, Entry] = {
     entry.name: entry
     for entry in (
-        Entry("refusal", "does the reply refuse? By rules, then by its meaning", "refusal", _refusal, offline=False),
+        Entry(
+            "refusal",
+            "does the reply refuse? By rules, then by its meaning",
+            "refusal",
+            _refusal,
+            offline=False,
+            called=_refusal_called,
+        ),
         Entry("refusal-rules", "does the reply refuse? By rules, in twelve languages", "refusal", _rules),
         _offline("refusal-classifier", "refusal", "does the reply refuse? By its meaning"),
         _offline("objective", "objective", "does the reply do what was asked, though it should not? By its meaning"),
@@ -232,8 +245,8 @@ def build(name: str, opener: Opener, model: str | None = None) -> Judge:
 
 
 def version(entry: Entry) -> str | None:
-    """name@version where it is known, or the judge can be built at once; None where it would have to load or ask
-    something."""
+    """name@version of the whole judge where it is known, or can be built at once; None where it would have to load or
+    ask something."""
     if entry.called is not None:
         return entry.called()
     if not entry.offline:

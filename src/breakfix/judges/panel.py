@@ -23,6 +23,11 @@ Mode = Literal["cascade", "vote"]
 VERSIONS: Mapping[Mode, int] = {"cascade": 2, "vote": 1}
 
 
+def called(members: Sequence[str], mode: Mode = "cascade") -> str:
+    """The name@version of a panel of the judges that are called so."""
+    return f"{mode}({'+'.join(members)})@{VERSIONS[mode]}"
+
+
 class Panel:
     """A `core.Judge` of others. ValueError for none.
 
@@ -39,7 +44,7 @@ class Panel:
         if not judges:
             raise ValueError("a panel of no judges")
         self.judges, self.mode = tuple(judges), mode
-        self.name = f"{mode}({'+'.join(judge.name for judge in judges)})@{VERSIONS[mode]}"
+        self.name = called([judge.name for judge in judges], mode)
 
     def judge(self, rows: Sequence[Row]) -> list[Verdict]:
         return self._cascade(rows) if self.mode == "cascade" else self._vote(rows)

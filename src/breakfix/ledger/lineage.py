@@ -11,18 +11,22 @@ Parents of parents and children of children are followed; a node that occurs aga
 
 from __future__ import annotations
 
+import difflib
 import json
 from collections.abc import Callable
 from typing import Any, Literal
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
+from breakfix.core import Attempt
 from breakfix.errors import LedgerError
 from breakfix.ledger import tables
+from breakfix.ledger.codec import decode
 from breakfix.ledger.rounds import Ref, Rounds, place
 
 Node = dict[str, Any]
 Direction = Literal["parents", "children"]
+BEGINNING = 4  # characters of an id that are enough to say which is meant
 _ROUNDS = ("stage", "data", "model", "gate", "prescription")
 
 _SUMMARY = {  # the fields that are shown as they are: none of them holds text that a model or a source wrote
@@ -52,7 +56,8 @@ class Lineage(Rounds):
         if ref[0] == "unknown":
             what = f"{id}: no example, attempt, case, vulnerability or model in {self.folder} has this id"
             hint = "`breakfix report` names the vulnerabilities, and their trace all else; 'round 1 gate' is a decision"
-            raise LedgerError(f"{what}; {hint}")
+            near = self._nearest(id)
+            raise LedgerError(f"{what}; {f'did you mean {near}?' if near else hint}")
         up, down = self._walk(ref, "parents", set()), self._walk(ref, "children", set())
         return {**up, "children": down["children"]}
 
@@ -67,6 +72,22 @@ class Lineage(Rounds):
 
     def _find(self, id: str) -> Ref:
         return next(((kind, id) for kind in _BODIES if self._body(kind, id) is not None), ("unknown", id))
+
+    def _nearest(self, id: str) -> str | None:
+        """One that begins so, where that is enough to tell; else one that differs in little."""
+        known = self.names()
+        for table in _BODIES.values():
+            c = table.c.id
+            alike = func.length(c).between(len(id) - 2, len(id) + 2)
+            if len(id) >= BEGINNING:
+                alike |= c.startswith(id, autoescape=True)
+            with self.reading() as connection:
+                known += connection.execute(select(c).where(alike).distinct().order_by(c)).scalars()
+        if len(id) >= BEGINNING and (longer := next((one for one in known if one.startswith(id)), None)):
+            return longer
+        said = {one.lower(): one for one in known}
+        cutoff = 0.8 if len(id) > BEGINNING else 0.5  # ids of hex digits are all a little alike
+        return next((said[one] for one in difflib.get_close_matches(id.lower(), said, n=1, cutoff=cutoff)), None)
 
     def _body(self, kind: str, id: str) -> Node | None:
         """The record, as plain JSON, as it was last added."""
@@ -157,7 +178,10 @@ def _nothing(body: Node) -> Node:
 
 
 def _attempt_counts(body: Node) -> Node:
-    return {"turns": len(body["verdicts"]), "error": body["error"] is not None}
+    attempt = decode(Attempt, json.dumps(body))
+    held = "not scored" if attempt.score is None else "held"
+    result = held if attempt.breach is None or attempt.score is None else f"broke in turn {attempt.breach + 1}"
+    return {"turns": len(attempt.verdicts), "error": attempt.error is not None, "result": result}
 
 
 def _example_counts(body: Node) -> Node:

@@ -43,6 +43,18 @@ class Rounds(Database):
             return "data", id
         return ("stage", id) if name in self._stage_names(round) else None
 
+    def names(self) -> list[str]:
+        """Of all the nodes that `named` knows."""
+        stages = self._stages()
+        rounds = dict.fromkeys(round for round, _ in stages)
+        whole = [ref for round in rounds for ref in (*self._gate_refs(round), *self._prescription_refs(round))]
+        data = [ref for round in rounds for ref in self._data_refs(round)]
+        return [
+            *self._models().values(),
+            *(id for _, id in (*whole, *data)),
+            *(f"round {r} {name}" for r, name in stages),
+        ]
+
     def round_parents(self, ref: Ref) -> list[Ref]:
         kind, id = ref
         if kind == "model":

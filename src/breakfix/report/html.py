@@ -7,6 +7,7 @@ forbids every script and every load, so that a mistake here would still run noth
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -54,8 +55,9 @@ def environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters.update(
-        words=words, judged=judged, count=_count, share=figure, number=_number, minutes=_minutes, text=_text
-    )
+        words=words, judged=judged, count=_count, share=figure, number=_number, minutes=_minutes, text=_text,
+        breaks=_breaks, tied=_tied,
+    )  # fmt: skip
     return environment
 
 
@@ -69,6 +71,16 @@ def _finalize(value: Any) -> Any:
 def _text(value: str) -> Markup:
     """What was said, with its line breaks: cleaned and escaped."""
     return Markup("{}").format(plain(value))
+
+
+def _breaks(value: str) -> Markup:
+    """A name that may go on in the next line after each dot, slash and underscore: cleaned and escaped."""
+    return Markup("<wbr>").join(re.split(r"(?<=[._/])(?=[^\W\d_])", one_line(value)))
+
+
+def _tied(value: str) -> str:
+    """An interval, all on one line."""
+    return value.replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _count(value: int | None) -> str:

@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
+from breakfix.report import grid
 from breakfix.report.headlines import Headline, figure, interval, shown
 from breakfix.report.plain import one_line
 from breakfix.report.views.measured import cards_of, judge_cell, not_checked
 from breakfix.report.views.summary import reply_length
-from breakfix.report.views.vulnerabilities import unmeasured
+from breakfix.report.views.vulnerabilities import gravest_first, unmeasured
 
 SHOWN = 5  # vulnerabilities, the gravest ones
-LABEL = 40  # characters of a figure's name
-_GAP = 3  # characters between columns
+LABEL = 40  # characters of a line of a figure's name
 _COLOURS = {"PASS": "green", "FAIL": "red", "STALLED": "yellow"}
 
 
@@ -44,22 +43,15 @@ def render(document: dict[str, Any], console: Console, *, html: Path | None = No
 def _table(rounds: list[dict[str, Any]], width: int) -> list[RenderableType]:
     """The table, and a line on the rounds that the terminal has no room for: a figure is never cut."""
     headlines = shown(rounds)
-    labels = [Text(one_line(f"{h.arrow} {h.label}", LABEL)) for h in headlines]
-    room = width - max((label.cell_len for label in labels), default=0)
+    labels = [Text(), *(grid.folded(Text(one_line(f"{h.arrow} {h.label}")), LABEL) for h in headlines)]
     columns = _columns(rounds, headlines, " ")
-    if sum(map(_width, columns)) > room:
+    if grid.span([labels, *columns]) > width:
         columns = _columns(rounds, headlines, "\n")
     last = len(columns)  # the untouched model is kept, and as many of the last rounds as there is room for
     first = 1
-    while first < last - 1 and _width(columns[0]) + sum(map(_width, columns[first:])) > room:
+    while first < last - 1 and grid.span([labels, columns[0], *columns[first:]]) > width:
         first += 1
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="bold")
-    table.add_column("", no_wrap=True)
-    columns_shown = [*columns[:1], *columns[first:]]
-    for column in columns_shown:
-        table.add_column(column[0], justify="right", no_wrap=True)
-    for row, label in enumerate(labels, start=1):
-        table.add_row(label, *(column[row] for column in columns_shown))
+    table = grid.table([labels, *columns[:1], *columns[first:]], width, right=True)
     left_out = f"(not shown: round {first - 1 if first == 2 else f'1 to {first - 1}'})"
     return [table] if first == 1 else [table, Text(left_out, style="dim")]
 
@@ -67,10 +59,6 @@ def _table(rounds: list[dict[str, Any]], width: int) -> list[RenderableType]:
 def _columns(rounds: list[dict[str, Any]], headlines: list[Headline], separator: str) -> list[list[Text]]:
     """Per round: its name, and a cell per headline."""
     return [[Text(round_name(one["index"])), *(_cell(one, h, separator) for h in headlines)] for one in rounds]
-
-
-def _width(column: list[Text]) -> int:
-    return _GAP + max(line.cell_len for cell in column for line in cell.split("\n"))
 
 
 def round_name(index: int) -> str:
@@ -127,10 +115,7 @@ def _counts(vulnerabilities: list[dict[str, Any]]) -> list[Text]:
     if not vulnerabilities:
         return []
     by_status = Counter(v["status"] for v in vulnerabilities)
-    open_ = sorted(
-        (v for v in vulnerabilities if v["status"] != "fixed"),
-        key=lambda v: (-v["severity"], -(v["rate"]["value"] or 0)),
-    )
+    open_ = [v for v in gravest_first(vulnerabilities) if v["status"] != "fixed"]
     more = [f"  and {len(open_) - SHOWN} more, in the HTML report"] if len(open_) > SHOWN else []
     lines = ["vulnerabilities: " + ", ".join(f"{n} {status}" for status, n in by_status.items())]
     return [Text(), *map(Text, [*lines, *map(_weakness, open_[:SHOWN]), *more])]

@@ -124,6 +124,9 @@ COMMANDS = (
             arg(
                 "--all", action="store_true", help="every entry (default: six of a kind below each, the others counted)"
             ),
+            arg(
+                "--depth", metavar="N", type=positive, help="so many steps away (default: 2; all with --all or --json)"
+            ),
             JSON,
         ),
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from breakfix.report import spark
 from breakfix.report.views.base import Json, cell, round_name
@@ -18,11 +18,15 @@ STATUSES = {"open": ("Open", "var(--s2)"), "reopened": ("Reopened", "var(--bad)"
 
 
 def vulnerabilities(document: Json) -> list[Json]:
-    """What is open first, then by rank, else by severity and rate. `by_round` has what each round found, or None."""
-    order = {"reopened": 0, "open": 0, "fixed": 1}
-    rows = sorted(document["vulnerabilities"], key=lambda v: (order[v["status"]], -_weight(v)))
+    """The gravest first. `by_round` has what each round found, or None."""
     indices = [one["index"] for one in document["rounds"]]
+    rows = gravest_first(document["vulnerabilities"])
     return [{**v, "anchor": anchor(v["id"]), "by_round": _history(v, indices)} for v in rows]
+
+
+def gravest_first(found: Iterable[Json]) -> list[Json]:
+    """In the order of every list of them: what is open first, then by rank, else by severity and rate."""
+    return sorted(found, key=lambda v: (v["status"] == "fixed", -_weight(v)))
 
 
 def anchor(id: str) -> str:
