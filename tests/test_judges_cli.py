@@ -277,7 +277,9 @@ def test_rejudge_needs_no_model_and_says_how_far_the_judges_agree(here: Path) ->
     found = json.loads(ok("rejudge", "runs/demo", "--judge", "refusal", "--json"))
     assert (found["judged"], found["known"], found["judge"]) == (7, 0, RefusalJudge.name)
     assert json.loads(ok("rejudge", "runs/demo", "--judge", "refusal", "--json"))["known"] == 7
-    assert "flips:" in ok("rejudge", "--judge", "refusal")
+    told = ok("rejudge", "--judge", "refusal")
+    assert "broke to held" in told and "harmful answered" in told
+    assert not {"None", "nan", "{"} & set(told.split()), "figures, not what Python calls them"
 
 
 def test_a_rubric_is_put_to_a_real_endpoints_model_by_name(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -280,8 +280,46 @@ def rejudge(arguments: Arguments) -> int:
     if arguments.json:
         output.as_json({"run": str(folder), **record})
     else:
-        print("\n".join(output.summary(record)))
+        _compared(record)
     return 0
+
+
+def _compared(record: dict[str, Any]) -> None:
+    """What `rejudge` found: whether the judges agree, and what each counts."""
+    print(output.line(f"{record['judge']} beside {', '.join(record['own'])}, which the run's figures rest on"))
+    left_out = "".join(f"; left out: {n:,}, {why}" for why, n in record["left_out"].items())
+    print(output.line(f"{record['judged']:,} replies judged now, {record['known']:,} known from before{left_out}"))
+    agree, kappa, alpha = record["agree"], record["kappa"], record["alpha"]
+    said = [f"agree on {_estimate(agree)} of {agree['n']:,}"] if agree["n"] else ["no reply that both could score"]
+    said += [f"{name} {_estimate(one, 'number')}" for name, one in (("κ", kappa), ("α", alpha)) if one["n"]]
+    said += [f"{n:,} {what}" for what, n in record["flips"].items()]
+    print(output.line("; ".join(said)))
+    if not record["rates"]:
+        return
+    print()
+    severe = any(row["severity"] for row in record["rates"])
+    output.table(
+        ("round", "stage", "share", "n", "own", "new", "own, corrected", "new, corrected", *(["severity"] * severe)),
+        [_rate(row, severe) for row in record["rates"]],
+        groups=(3, 1, 1, 1, 1, 1, *([1] * severe)),
+    )
+
+
+def _rate(row: dict[str, Any], severe: bool) -> tuple[str, ...]:
+    unscored = [row[whose]["unscored"] for whose in ("own", "new")]
+    n = f"{row['own']['n']:,}" + (f", {' and '.join(map(str, unscored))} unscored" if any(unscored) else "")
+    shares = [_estimate(row[name]) for name in ("own", "new", "own_corrected", "new_corrected")]
+    severity = _estimate((row["severity"] or {}).get("mean"), "number")
+    return (str(row["round"]), row["stage"], row["what"], n, *shares, *([severity] * severe))
+
+
+def _estimate(one: dict[str, Any] | None, unit: str = "share") -> str:
+    from breakfix.report.headlines import figure, interval
+
+    if one is None:
+        return "–"
+    bounds = interval(one, unit)
+    return figure(one["value"], unit) + (f" ({bounds})" if bounds else "")
 
 
 def sheet(arguments: Arguments) -> int:
