@@ -309,8 +309,9 @@ def _rate(row: dict[str, Any], severe: bool) -> tuple[str, ...]:
     unscored = [row[whose]["unscored"] for whose in ("own", "new")]
     n = f"{row['own']['n']:,}" + (f", {' and '.join(map(str, unscored))} unscored" if any(unscored) else "")
     shares = [_estimate(row[name]) for name in ("own", "new", "own_corrected", "new_corrected")]
-    severity = _estimate((row["severity"] or {}).get("mean"), "number")
-    return (str(row["round"]), row["stage"], row["what"], n, *shares, *([severity] * severe))
+    severity: dict[str, Any] = row["severity"] or {"mean": None}
+    more = [_estimate(severity["mean"], "number")] if severe else []
+    return (str(row["round"]), row["stage"], row["what"], n, *shares, *more)
 
 
 def _estimate(one: dict[str, Any] | None, unit: str = "share") -> str:
