@@ -231,7 +231,7 @@ def test_a_stage_says_what_it_made(here: Path) -> None:
         ("train runs/demo --round x", "'x' is not a whole number from 0 on; see `breakfix train --help`"),
         ("run my-run.yaml --rounds 0", "'0' is not a whole number from 1 on; see `breakfix run --help`"),
         ("train runs/nix --round 1", "runs/nix: no such run or config; `breakfix init` writes a config,"),
-        ("train runs --round 1", "runs: not a run's folder (there is no breakfix.yaml in it);"),
+        ("train runs --round 1", "runs: not a run's folder (there is no ledger.db in it);"),
         ("status runs/nix", "runs/nix: not a run folder (there is no ledger.db in it);"),
         ("report runs/demo --redaction half", "'half': no such level of redaction; expected one of public, team, full"),
         ("report runs/demo --html no/where/a.html", "no/where/a.html: can't be written (No such file or directory)"),
