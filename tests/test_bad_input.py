@@ -132,7 +132,7 @@ def test_a_mistake_in_the_config_of_a_run_that_is_there(here: Path) -> None:
     [
         (["run", "none.yaml"], "none.yaml: no such file; `breakfix init none.yaml` writes one"),
         (["report", "none"], "none: not a run folder (there is no ledger.db in it); give the folder of a run"),
-        (["chat", "./none"], "'./none': no such path and no known asset; give a path, a hub id, or one of: advbench,"),
+        (["chat", "./none"], "model: './none' is no folder and no known model; expected a folder, a hub id,"),
     ],
 )
 def test_a_file_or_folder_that_is_not_there(here: Path, arguments: list[str], said: str) -> None:
