@@ -15,8 +15,10 @@ KEPT = "breakfix.yaml"
 LEDGER = "ledger.db"
 
 
-def find(run: Path | None) -> Path:
-    """The run's folder; without one, the latest below runs/."""
+def find(run: Path | None, id: str = "") -> Path:
+    """The run's folder; without one, the latest below runs/. UserError where the folder was given as `id`."""
+    if id and (Path(id) / LEDGER).is_file() and (run is None or not (run / LEDGER).is_file()):
+        raise UserError(f"{id} is a run; an id comes before it, such as: V1 {id}")
     if run is not None:
         return run
     runs = [ledger.parent for ledger in RUNS.glob(f"*/{LEDGER}")]
