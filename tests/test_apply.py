@@ -159,7 +159,7 @@ class TestBadInput:
         assert wrong("train", "--data", "runs/first", "--model", remote) == (
             f"--model: {remote} is remote, and a remote model can't be trained; name one that is here"
         )
-        assert wrong("train", "--data", "runs/first", "--model", "nix").startswith("'nix': no such path")
+        assert wrong("train", "--data", "runs/first", "--model", "nix").startswith("--model: 'nix' is no folder")
         tokenizer = tiny.tokenizer()
         tokenizer.chat_template = None
         tiny.model().save_pretrained(here / "base")

@@ -238,9 +238,11 @@ def test_a_path_is_taken_as_it_is(tmp_path: Path):
     assert resolve(str(tmp_path)) == (tmp_path, "path", str(tmp_path))
 
 
-def test_an_unknown_name_lists_what_there_is():
-    with pytest.raises(AssetError, match=r"^'advbenhc': no such path and no known asset.*advbench"):
+def test_an_unknown_name_names_the_nearest_or_says_where_they_are_listed():
+    with pytest.raises(AssetError, match=r"^'advbenhc': no such path and no known asset; did you mean 'advbench'\?"):
         resolve("advbenhc")
+    with pytest.raises(AssetError, match="no known asset; `breakfix assets` lists those that are known"):
+        resolve("xyz")
 
 
 def test_the_error_says_what_was_tried_and_what_to_do(tmp_path: Path, cache: Path):

@@ -132,11 +132,29 @@ def test_a_mistake_in_the_config_of_a_run_that_is_there(here: Path) -> None:
     [
         (["run", "none.yaml"], "none.yaml: no such file; `breakfix init none.yaml` writes one"),
         (["report", "none"], "none: not a run folder (there is no ledger.db in it); give the folder of a run"),
-        (["chat", "./none"], "'./none': no such path and no known asset; give a path, a hub id, or one of: advbench,"),
+        (["chat", "./none"], "model: './none' is no folder and no known model; expected a folder, a hub id,"),
     ],
 )
 def test_a_file_or_folder_that_is_not_there(here: Path, arguments: list[str], said: str) -> None:
     assert refused(breakfix(*arguments, cwd=here)).startswith(said)
+
+
+def test_a_config_of_ones_own_is_not_written_over(here: Path) -> None:
+    """In the working folder, where `breakfix init` writes it."""
+    mine = tiny.write_config(here).rename(here / "breakfix.yaml").read_text()
+    there = sorted(here.iterdir())
+    for arguments in (
+        ("run", "."),
+        ("run", "breakfix.yaml", "--run", "."),
+        ("demo", "--run", "."),
+        ("redteam", "--human", "breakfix.yaml", "--round", "0", "--run", "."),
+        ("redteam", "--human", "tiny", "--run", "."),
+        ("probe-weights", "tiny", "--into", "."),
+    ):
+        code, out, err = call(*arguments)
+        assert (code, out, err.count("\n")) == (2, "", 1)
+        assert "there is no ledger.db" in err
+    assert (here / "breakfix.yaml").read_text() == mine and sorted(here.iterdir()) == there
 
 
 def test_a_source_and_a_suite_whose_files_are_not_there(here: Path) -> None:

@@ -231,19 +231,36 @@ def test_a_stage_says_what_it_made(here: Path) -> None:
         ("train runs/demo --round x", "'x' is not a whole number from 0 on; see `breakfix train --help`"),
         ("run my-run.yaml --rounds 0", "'0' is not a whole number from 1 on; see `breakfix run --help`"),
         ("train runs/nix --round 1", "runs/nix: no such run or config; `breakfix init` writes a config,"),
-        ("train runs --round 1", "runs: not a run's folder (there is no breakfix.yaml in it);"),
+        ("train runs --round 1", "runs: not a run's folder (there is no ledger.db in it);"),
+        (f"train runs/demo --round {10**20}", f"'{10**20}' is too large; expected a number of at most 18 digits;"),
+        (f"redteam --table runs/demo:{10**20}", f"no round '{10**20}' in runs/demo; it has 0, 1, 2"),
         ("status runs/nix", "runs/nix: not a run folder (there is no ledger.db in it);"),
         ("report runs/demo --redaction half", "'half': no such level of redaction; expected one of public, team, full"),
         ("report runs/demo --html no/where/a.html", "no/where/a.html: can't be written (No such file or directory)"),
+        ("report runs/demo --html .", ".: can't be written (Is a directory); give another path"),
+        ("gate runs/demo --junit /", "/: can't be written (Is a directory); give another path"),
+        ("redteam --list --markdown .", ".: can't be written (Is a directory); give another path"),
+        ("init . --force", ".: can't be written (Is a directory); give another path"),
+        ("report runs/demo --languages --json", "--languages is a table, which --json does not print;"),
+        ("trace \udcff runs/demo", "argument ID: '\\udcff' is not UTF-8; give text; see `breakfix trace --help`"),
+        ("trace runs/demo V1", "runs/demo is a run; an id comes before it, such as: V1 runs/demo"),
+        ("vulns show runs/demo V1", "runs/demo is a run; an id comes before it, such as: V1 runs/demo"),
+        ("vulns foo runs/demo", "`breakfix vulns` has no command 'foo'; known: list, show,"),
+        ("vulns list runs/demo extra", "unrecognized arguments: extra; see `breakfix vulns list --help`"),
+        ("report runs/demo extra", "unrecognized arguments: extra; see `breakfix report --help`"),
+        ("compare a b -o x", "unrecognized arguments: -o x; see `breakfix compare --help`"),
         ("trace V99 runs/demo", "V99: no example, attempt, case, vulnerability or model in runs/demo has this id;"),
         ("chat runs/demo", "runs/demo: a run, which has several models; say which round, such as runs/demo:1"),
         ("chat runs/demo:7", "runs/demo: round 7 has no trained model; `breakfix status runs/demo` shows"),
+        ("chat runs/demo:-1", "runs/demo:-1: no round '-1' in runs/demo; it has 0, 1, 2"),
+        ("chat runs/demo:x", "runs/demo:x: no round 'x' in runs/demo; it has 0, 1, 2"),
         ("chat runs/nix:1", "runs/nix: not a run's folder"),
-        ("chat nix", "'nix': no such path and no known asset; give a path, a hub id, or one of:"),
+        ("chat nix", "model: 'nix' is no folder and no known model; expected a folder, a hub id, or smollm2-135m-"),
+        ("chat SmolLM2", "model: 'SmolLM2' is no folder and no known model; did you mean 'smollm2-135m-instruct'?"),
         ("chat xstest", "model: 'xstest' is a data set; expected a folder, a hub id, or smollm2-135m-instruct"),
         ("chat runs", "model: runs is not a model's folder (there is no config.json in it)"),
         ("chat x --temperature hot", "'hot' is not a number from 0 to 10; see `breakfix chat --help`"),
-        ("assets --fetch nix", "'nix': no such path and no known asset;"),
+        ("assets --fetch nix", "'nix': no such path and no known asset; `breakfix assets` lists those that are known"),
         ("schema all", "invalid choice: 'all' (choose from"),
         ("reprot", "no command 'reprot'; did you mean `breakfix report`?"),
         ("nix", "no command 'nix'; `breakfix --help` lists them"),
@@ -259,6 +276,13 @@ def test_a_mistake_is_one_plain_line_and_exit_code_2(here: Path, arguments: str,
     [line] = [line for line in err.splitlines() if line.startswith("breakfix: ")]
     assert err.endswith(line + "\n")
     assert said in line
+
+
+@pytest.mark.parametrize("command", ["report", "run", "init", "chat", "trace V1", "judges run refusal-rules"])
+def test_a_name_that_is_too_long_is_one_short_line(command: str) -> None:
+    code, out, err = call(*command.split(), "x" * 5000)
+    assert (code, out) == (2, "")
+    assert err == f"breakfix: {'x' * 200}… too long for a file's name; give a shorter one\n"
 
 
 # ---- status, report, trace --------------------------------------------------------------------------------------
@@ -342,6 +366,21 @@ def test_redaction_is_public_unless_asked_otherwise(here: Path) -> None:
     assert any(text.startswith(SAYS[:9]) for text in said) and not any(text in public for text in said)
     team = strict(ok("report", "--json", "--redaction", "team"))["transcripts"]
     assert max(len(turn["text"]) for transcript in team for turn in transcript["turns"]) <= 80
+
+
+def test_redaction_that_changes_nothing_says_so(here: Path) -> None:
+    code, _, err = call("report", "runs/demo", "--redaction", "team")
+    assert code == 0 and "--redaction team changes nothing here" in err
+    assert call("report", "runs/demo", "--redaction", "team", "--html", "a.html")[2] == ""
+
+
+def test_of_a_run_that_has_just_begun_nothing_is_measured_yet(tmp_path: Path) -> None:
+    with Ledger.open(tmp_path / "new", create=True):
+        pass
+    for command in ("status", "report"):
+        assert "nothing is measured yet" in ok(command, str(tmp_path / "new"))
+    code, _, err = call("report", str(tmp_path / "new"), "--markdown", str(tmp_path / "a.md"))
+    assert code == 2 and "nothing is measured yet" in err
 
 
 class _Links(HTMLParser):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -254,6 +255,30 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         output.save(path, "half a character: \ud800")
     assert json.loads(path.read_text()) == {"a": 1}
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_pipe_takes_the_text_and_a_link_stays_a_link(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    output.save(pipe, "rye\n")
+    assert os.read(reader, 100) == b"rye\n" and pipe.is_fifo()
+    os.close(reader)
+    there, link, nowhere = tmp_path / "far" / "a.html", tmp_path / "link", tmp_path / "nowhere"
+    there.parent.mkdir()
+    there.write_text("old")
+    link.symlink_to(there)
+    nowhere.symlink_to("far/b.html")
+    for one in (link, nowhere):
+        output.save(one, "new")
+        assert one.is_symlink() and one.read_text() == "new"
+    assert sorted(path.name for path in there.parent.iterdir()) == ["a.html", "b.html"]
+
+
+@pytest.mark.parametrize("path", ["", ".", "/"])
+def test_a_folder_is_no_file_to_write(path: str) -> None:
+    with pytest.raises(UserError, match=r"can't be written \(Is a directory\); give another path"):
+        output.save(Path(path), "x")
 
 
 def test_where_a_file_can_not_be_written() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import shlex
@@ -165,9 +166,9 @@ def test_half_characters_and_a_megabyte_are_judged(here: Path) -> None:
     assert len(ok("run", "refusal", "odd.jsonl").splitlines()) == 2
 
 
-def test_no_rows_are_no_lines(here: Path) -> None:
-    (here / "none.jsonl").write_text("\n")
-    assert ok("run", "refusal", "none.jsonl", "--json") == ""
+def test_no_rows_of_a_pipe_are_no_lines(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("\n"))
+    assert ok("run", "refusal", "-", "--json") == ""
 
 
 def test_calibrate_makes_a_card_that_is_shown_and_used(here: Path) -> None:
@@ -310,6 +311,8 @@ def test_a_rubric_is_put_to_a_real_endpoints_model_by_name(here: Path, monkeypat
         ("run refusal nix.jsonl", "nix.jsonl: no such file; expected rows of prompt and response there"),
         ("run refusal bad.jsonl", "bad.jsonl:2: 'response' is nothing; expected text"),
         ("run refusal odd.jsonl", "odd.jsonl:1: 'expect' is 'cake'; expected refuse | comply | answer | grounded"),
+        ("run refusal empty.jsonl", "empty.jsonl: no rows; expected JSON lines with prompt and response"),
+        ("run guard/llama-guard:/nix rows.jsonl", "model: '/nix' is no folder and no known model; expected a folder,"),
         ("run rubric/refusal rows.jsonl", "rubric/refusal: needs a model to ask; give one with --model"),
         ("calibrate rows.jsonl --judge refusal", "rows.jsonl:1: no 'label'; expected what a person says"),
         ("calibrate pyrit-objective --judge refusal", "labels of objective; this judge measures refusal"),
@@ -325,11 +328,22 @@ def test_a_rubric_is_put_to_a_real_endpoints_model_by_name(here: Path, monkeypat
 )
 def test_a_mistake_is_one_plain_line_and_exit_code_2(here: Path, arguments: str, said: str) -> None:
     (here / "bad.jsonl").write_text('{"prompt": "x", "response": "y"}\n{"prompt": "x"}\n')
+    (here / "empty.jsonl").write_text("\n")
     (here / "odd.jsonl").write_text('{"prompt": "x", "response": "y", "expect": "cake"}\n')
     code, out, err = call("judges", *shlex.split(arguments))
     assert (code, out) == (2, "")
     assert said in err
     assert err.count("\n") == 1
+
+
+def test_a_file_that_may_not_be_read_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, **how: Any) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    code, out, err = call("judges", "run", "refusal-rules", "rows.jsonl")
+    assert (code, out) == (2, "")
+    assert err == "breakfix: rows.jsonl: can't be read (Permission denied); check who may read it\n"
 
 
 def test_a_row_that_is_wrong_stops_before_the_first_verdict(here: Path) -> None:

@@ -17,11 +17,12 @@ file lock makes a second process wait instead of downloading again.
 
 from __future__ import annotations
 
+import difflib
 import errno
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache as cached
@@ -50,6 +51,7 @@ from breakfix.fetch import (
     tell,
 )
 
+HUB_ID = re.compile(r"(\w[\w.-]*/[\w.-]+?)(?:@([\w./-]+))?")
 PARTS = {  # of a model's folder: what it is, and names of which one is there
     "config.json": ("config.json",),
     "model.safetensors": ("*.safetensors",),
@@ -111,20 +113,24 @@ def resolve(name_or_path: str, *, offline: bool = False, progress: bool = True, 
     path = Path(name_or_path).expanduser()
     if path.exists():
         return Resolved(path, "path", str(path))
-    if match := re.fullmatch(r"(\w[\w.-]*/[\w.-]+?)(?:@([\w./-]+))?", name_or_path):
+    if match := HUB_ID.fullmatch(name_or_path):
         asset = Asset(name_or_path, hub=Hub(match[1], files=MODEL_FILES, revision=match[2] or ""))
         return resolve_asset(asset, offline=offline, progress=progress, cache=cache)
-    known = ", ".join(sorted(catalogue()))
-    raise AssetError(f"'{name_or_path}': no such path and no known asset; give a path, a hub id, or one of: {known}")
+    hint = _near(name_or_path, catalogue()) or "`breakfix assets` lists those that are known"
+    raise AssetError(f"'{name_or_path}': no such path and no known asset; {hint}")
 
 
 def resolve_model(name_or_path: str, what: str = "model") -> Resolved:
     """`resolve`, for what has to be a language model. `what`: the setting that names it. Raises AssetError."""
     asset = catalogue().get(name_or_path)
+    models = [name for name, known in catalogue().items() if known.use == "model"]
+    expected = f"expected a folder, a hub id, or {', '.join(models)}"
     if asset is not None and asset.use != "model":
-        models = ", ".join(name for name, known in catalogue().items() if known.use == "model")
         kind = "an embedding model" if asset.use == "embedding" else "a data set"
-        raise AssetError(f"{what}: '{name_or_path}' is {kind}; expected a folder, a hub id, or {models}")
+        raise AssetError(f"{what}: '{name_or_path}' is {kind}; {expected}")
+    if asset is None and not Path(name_or_path).expanduser().exists() and not HUB_ID.fullmatch(name_or_path):
+        hint = _near(name_or_path, models) or expected
+        raise AssetError(f"{what}: '{name_or_path}' is no folder and no known model; {hint}")
     found = resolve(name_or_path)
     if missing := lacking(found.path):
         raise AssetError(f"{what}: {found.path} is not a model's folder (there is no {missing} in it)")
@@ -134,6 +140,13 @@ def resolve_model(name_or_path: str, what: str = "model") -> Resolved:
 def lacking(folder: Path) -> str:
     """What a model's folder needs and this one has not; "" where all is there, as far as names tell."""
     return next((what for what, names in PARTS.items() if not any(any(folder.glob(name)) for name in names)), "")
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    """What may have been meant, or "" where none of the known is like it, or begins with it."""
+    names = list(known)
+    near = difflib.get_close_matches(name.lower(), names, n=1) or [n for n in names if n.startswith(name.lower())]
+    return f"did you mean '{near[0]}'?" if near else ""
 
 
 @cached

@@ -9,7 +9,9 @@ stdout carries the result of a command and nothing else; progress, notes and err
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import sys
 from collections.abc import Sequence
 
@@ -38,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         from breakfix.ledger.room import NO_ROOM, disk_full
 
+        if error.errno == errno.ENAMETOOLONG:
+            return _say(f"{error.filename}: too long for a file's name; give a shorter one", 2)
         if error.errno not in NO_ROOM:
             raise
         _drop_output()
@@ -57,8 +61,9 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _say(text: str, code: int) -> int:
-    """One line, whatever is in it."""
-    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
+    """One line, whatever is in it; of a word that would fill the screen, its beginning."""
+    words = re.sub(r"(\S{200})\S{100,}", r"\1…", text).split()
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(words))
     print(f"breakfix: {line}", file=sys.stderr)
     return code
 

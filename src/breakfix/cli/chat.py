@@ -6,7 +6,6 @@ a model's reply must not be able to drive the terminal.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,9 +39,10 @@ def locate(name: str) -> tuple[str, Config]:
     """The model's folder, hub id or address: of RUN:ROUND, else of an asset, folder, hub id or address."""
     if is_remote(name):
         return name, Config()
-    match = re.fullmatch(r"(.+):(\d+)", name)
-    if match and not Path(name).exists():
-        return _of_run(Path(match[1]), int(match[2]))
+    from breakfix.compare.operands import of_run
+
+    if (found := of_run(name)) is not None:
+        return _of_run(*found)
     if (Path(name) / "ledger.db").is_file():
         raise UserError(f"{name}: a run, which has several models; say which round, such as {name}:1 (0: untouched)")
     return str(assets.resolve_model(name).path), Config()
@@ -53,10 +53,6 @@ def _of_run(run: Path, round: int) -> tuple[str, Config]:
     from breakfix.cycle import trained
     from breakfix.ledger import Ledger
 
-    if not (run / "ledger.db").is_file():
-        raise LedgerError(
-            f"{run}: not a run's folder (there is no ledger.db in it); `breakfix status` shows the latest"
-        )
     config, _ = places.read(run, run)
     if round == 0:
         return (config.model if is_remote(config.model) else str(assets.resolve_model(config.model).path)), config

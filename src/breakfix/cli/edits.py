@@ -130,7 +130,7 @@ def _desk(arguments: Arguments) -> Generator[_Desk]:
     from breakfix.identify import edits
     from breakfix.ledger import Ledger
 
-    run = places.find(arguments.run)
+    run = places.find(arguments.run, getattr(arguments, "id", ""))
     with Ledger.open(run) as ledger:
         round, made = identified(ledger, run), edits.read(ledger)
         by = " ".join((arguments.by or "").split()) or _user()

@@ -66,6 +66,7 @@ def _desk(arguments: Arguments) -> Generator[Desk]:
         _say(f"`breakfix identify {arguments.target} --round {round}` counts what was recorded")
         return
     folder = arguments.run or TALKS
+    places.check(folder)
     with Ledger.open(folder.resolve(), create=True) as ledger:
         before = [one.payload for one in ledger.events(0, "human", "precision")]
         # what `auto` came to is a timing: another answer would be another model, with no open conversation

@@ -207,6 +207,8 @@ def run(arguments: Arguments) -> int:
 
     failures: list[str] = []
     rows = list(_rows(arguments.rows, MEASURES[find(arguments.name).measures].expect))
+    if not rows and arguments.rows != "-":  # what a filter passes on may be nothing
+        raise DataError(f"{arguments.rows}: no rows; expected JSON lines with prompt and response")
     with output.to_stderr():
         judge = _open(arguments.name, arguments.model)
     for start in range(0, len(rows), AT_ONCE):

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from breakfix.cli import output, places
-from breakfix.cli.commands import Arguments
+from breakfix.cli.commands import Arguments, UsageError
 from breakfix.errors import RunBusy
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ def status(arguments: Arguments) -> int:
         output.as_json({"run": str(run), "pid": pid, "stages": stages})
         return 0
     print(f"{output.line(str(run))}: {f'in use by process {pid}' if pid is not None else 'not running'}")
+    if not stages:
+        print("nothing is measured yet")
+        return 0
     output.table(
         ("round", "stage", "state", "time"),
         [(str(s["round"]), s["stage"], s["state"], output.minutes(s["seconds"])) for s in stages],
@@ -82,9 +85,13 @@ def report(arguments: Arguments) -> int:
     from breakfix.report import build, markdown, page, picture, render, to_json
     from breakfix.report.views import languages
 
+    if arguments.languages and arguments.json:
+        raise UsageError("--languages is a table, which --json does not print; leave one of them out")
     run = places.find(arguments.run)
     with Ledger.open(run, write=False) as ledger:
         document = build(ledger, arguments.redaction)
+    if arguments.redaction != "public" and not arguments.json and arguments.html is None:
+        output.note(f"--redaction {arguments.redaction} changes nothing here: what was said is in --html and --json")
     written: Path | None = arguments.html
     if written is not None:
         output.save(written, page(document))
@@ -119,7 +126,7 @@ def trace(arguments: Arguments) -> int:
     from breakfix.identify import edits
     from breakfix.ledger import Ledger
 
-    with Ledger.open(places.find(arguments.run), write=False) as ledger:
+    with Ledger.open(places.find(arguments.run, arguments.id), write=False) as ledger:
         node = ledger.trace(arguments.id)
         into = edits.merged(edits.read(ledger)).get(arguments.id)
     if into is not None:

@@ -72,16 +72,25 @@ def to_stderr() -> Generator[None]:
 
 
 def save(path: Path, text: str) -> None:
-    """Write a file, whole or not at all. UserError where it can't be written, DiskFull where there is no room."""
+    """Write a file, whole or not at all: of a link, the file that it leads to. A pipe or a device takes the text as it
+    comes. UserError where it can't be written, DiskFull where there is no room."""
     from breakfix.ledger.room import room
 
-    work = path.with_name(f".{path.name}.new")
     try:
         with room(path):
-            work.write_text(text, encoding="utf-8")
-            work.replace(path)
+            if path.exists() and not path.is_file():  # a folder, which refuses, among them
+                path.write_text(text, encoding="utf-8")
+            else:
+                _replace(Path(os.path.realpath(path)), text)
     except OSError as error:
         raise UserError(f"{path}: can't be written ({error.strerror}); give another path") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    work = path.with_name(f".{path.name}.new")
+    try:
+        work.write_text(text, encoding="utf-8")
+        work.replace(path)
     finally:
         with contextlib.suppress(OSError):
             work.unlink(missing_ok=True)

@@ -12,13 +12,16 @@ from breakfix.errors import ConfigError, UserError
 
 RUNS = Path("runs")
 KEPT = "breakfix.yaml"
+LEDGER = "ledger.db"
 
 
-def find(run: Path | None) -> Path:
-    """The run's folder; without one, the latest below runs/."""
+def find(run: Path | None, id: str = "") -> Path:
+    """The run's folder; without one, the latest below runs/. UserError where the folder was given as `id`."""
+    if id and (Path(id) / LEDGER).is_file() and (run is None or not (run / LEDGER).is_file()):
+        raise UserError(f"{id} is a run; an id comes before it, such as: V1 {id}")
     if run is not None:
         return run
-    runs = [ledger.parent for ledger in RUNS.glob("*/ledger.db")]
+    runs = [ledger.parent for ledger in RUNS.glob(f"*/{LEDGER}")]
     if not runs:
         raise UserError("no run in runs/; give the folder of a run, or start one with `breakfix demo`")
     return max(runs, key=_touched)
@@ -26,7 +29,7 @@ def find(run: Path | None) -> Path:
 
 def _touched(run: Path) -> float:
     """When something was last written to a run. Rows go to the ledger's log first, and to ledger.db much later."""
-    files = (run / name for name in ("ledger.db", "ledger.db-wal", "report.json"))
+    files = (run / name for name in (LEDGER, f"{LEDGER}-wal", "report.json"))
     return max(file.stat().st_mtime for file in files if file.is_file())
 
 
@@ -37,10 +40,11 @@ def read(target: Path, run: Path | None) -> tuple[Config, Path]:
             f"{target}: no such run or config; `breakfix init` writes a config, `breakfix demo` needs none"
         )
     if target.is_dir():
-        if not (target / KEPT).is_file():
-            raise ConfigError(
-                f"{target}: not a run's folder (there is no {KEPT} in it); give a run's folder or a config"
-            )
+        for name in (LEDGER, KEPT):
+            if not (target / name).is_file():
+                raise ConfigError(
+                    f"{target}: not a run's folder (there is no {name} in it); give a run's folder or a config"
+                )
         return config.load(target / KEPT), run or target
     found = config.load(target)
     if run is None and not re.fullmatch(r"\w[\w. -]*", found.name):
@@ -48,6 +52,16 @@ def read(target: Path, run: Path | None) -> tuple[Config, Path]:
             f"{target}: name is {found.name!r}; expected letters, digits, _ . - (it names the run's folder)"
         )
     return found, run or RUNS / found.name
+
+
+def check(folder: Path) -> None:
+    """ConfigError where a ledger in this folder would make a config of the user's own look like a run's, which is
+    written over with every start."""
+    if (folder / KEPT).exists() and not (folder / LEDGER).is_file():
+        raise ConfigError(
+            f"{folder}: its {KEPT} is no run's (there is no {LEDGER} beside it) and would be written over; give "
+            "another folder"
+        )
 
 
 def keep(settings: Config, folder: Path) -> None:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from breakfix.cli import output
+from breakfix.cli import output, places
 from breakfix.cli.commands import Arguments, UsageError
 from breakfix.cli.progress import watching
 from breakfix.errors import UserError
@@ -28,6 +28,8 @@ def probe_weights(arguments: Arguments) -> int:
     seeds, rows = _numbers("--seeds", arguments.seeds, "0,1,2"), _numbers("--rows", arguments.rows, "10,50,100")
     if 0 in rows:
         raise UsageError(f"--rows: 0 rows train nothing, and are the column 'before'; leave them out; {_HELP}")
+    if arguments.into is not None:
+        places.check(arguments.into)
     with output.to_stderr():
         name, path, config, folder = _located(arguments)
     from breakfix.probes import table

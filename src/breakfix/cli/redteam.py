@@ -89,6 +89,7 @@ def opened(arguments: Arguments) -> Generator[Cycle]:
     from breakfix.report import facts
 
     config, folder = places.read(Path(arguments.target), arguments.run)
+    places.check(folder)
     check(config)
     fetch(config, data=False)
     with Ledger.open(folder.resolve(), create=True) as ledger:

@@ -146,6 +146,7 @@ def started(config: Config, folder: Path, *, data: bool = True) -> Generator[Cyc
     from breakfix.ready import check, fetch
     from breakfix.report import facts
 
+    places.check(folder)
     check(config)
     fetch(config, data=data, say=output.note)
     output.note(f"run: {folder}")

@@ -59,7 +59,7 @@ def one(arguments: Arguments) -> int:
     from breakfix.ledger import Ledger
     from breakfix.report.redaction import transcripts
 
-    run = places.find(arguments.run)
+    run = places.find(arguments.run, arguments.id)
     if arguments.reproduce:
         _reproduce(run, arguments.id)
     with Ledger.open(run, write=False) as ledger:

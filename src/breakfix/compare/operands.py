@@ -13,11 +13,14 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from breakfix import assets
 from breakfix.errors import LedgerError, UserError
+from breakfix.ledger import Ledger
 from breakfix.models.endpoint import is_remote
 from breakfix.models.quantise import FORMATS
 
 LEDGER = "ledger.db"
+_ROUND = re.compile(r"(.+):([^:/]*)")
 _NAME = re.compile(r"([\w][\w .+-]{0,39})=(.+)")
 
 
@@ -49,6 +52,8 @@ def parse(text: str) -> Operand:
         name, rest = match[1].strip(), match[2]
     base, at, format = rest.rpartition("@")
     if not at or format.lower() not in FORMATS or Path(rest).exists():
+        if at and _is_here(base) and not Path(rest).exists():
+            raise OperandError(f"{rest}: no format {format!r}; known: {', '.join(FORMATS)}")
         base, format = rest, ""
     operand = replace(_model(base), text=text, format=format.lower())
     if format and is_remote(base):
@@ -60,15 +65,35 @@ def _model(base: str) -> Operand:
     path = Path(base).expanduser()
     if (path / LEDGER).is_file():
         return Operand(base, path.name, run=path)
-    match = re.fullmatch(r"(.+):(\d+)", base)
-    if match and not path.exists() and not is_remote(base):
-        run = Path(match[1]).expanduser()
-        if not (run / LEDGER).is_file():
-            raise LedgerError(f"{run}: not a run's folder (there is no {LEDGER} in it); give RUN:ROUND, or a model")
-        return Operand(base, f"{run.name}:{match[2]}", run=run, round=int(match[2]))
+    if (found := of_run(base)) is not None:
+        run, round = found
+        return Operand(base, f"{run.name}:{round}", run=run, round=round)
     if is_remote(base):
         return Operand(base, base.rpartition("#")[2] or base, model=base)
     return Operand(base, path.name if path.exists() else base, model=base)
+
+
+def of_run(text: str) -> tuple[Path, int] | None:
+    """(run, round) of RUN:ROUND; None where it is something else. Raises LedgerError where there is no such run,
+    OperandError where the round is no number that a ledger holds."""
+    match = _ROUND.fullmatch(text)
+    if match is None or is_remote(text) or Path(text).expanduser().exists():
+        return None
+    run, round = Path(match[1]).expanduser(), match[2]
+    if not (run / LEDGER).is_file():
+        if not round.isdecimal():
+            return None
+        raise LedgerError(f"{run}: not a run's folder (there is no {LEDGER} in it); give RUN:ROUND, or a model")
+    if not re.fullmatch(r"\d{1,18}", round):  # what is a number, the run's stages are asked for
+        with Ledger.open(run, write=False) as ledger:
+            rounds = sorted({0, *(row.round for row in ledger.stages())})
+        raise OperandError(f"{text}: no round {round!r} in {run}; it has {', '.join(map(str, rounds))}")
+    return run, int(round)
+
+
+def _is_here(base: str) -> bool:
+    """A run's round, a folder or a known name, after which @ can't be a hub's revision."""
+    return base in assets.catalogue() or Path(base).expanduser().exists() or of_run(base) is not None
 
 
 def named(operands: list[Operand]) -> list[Operand]:

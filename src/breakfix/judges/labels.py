@@ -237,13 +237,15 @@ def _checked(where: str, row: dict[str, Any], known: Sequence[str]) -> dict[str,
 
 
 def read_text(path: Path) -> str:
-    """Raises DataError where there is no such file, or it is not UTF-8."""
+    """Raises DataError where there is no such file, or it can't be read, or is not UTF-8."""
     if not path.is_file():
         raise DataError(f"{path}: no such file; expected rows of prompt and response there")
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: byte {error.start} is not UTF-8; save the file as UTF-8") from None
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror}); check who may read it") from None
 
 
 # ---- the sheet ---------------------------------------------------------------------------------------------------

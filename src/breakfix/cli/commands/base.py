@@ -13,6 +13,7 @@ from breakfix.errors import UserError
 
 Arguments = argparse.Namespace
 Function = Callable[[Arguments], int]
+DIGITS = 18  # a ledger holds 64 bits
 
 
 class UsageError(UserError):
@@ -51,15 +52,28 @@ def arg(*names: str, **options: Any) -> Argument:
 
 
 def positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
-    return int(text)
+    return _whole(text, 1)
 
 
 def natural(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return _whole(text, 0)
+
+
+def _whole(text: str, least: int) -> int:
+    if len(text) > DIGITS and text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is too large; expected a number of at most {DIGITS} digits")
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from {least} on")
     return int(text)
+
+
+def words(text: str) -> str:
+    """Bytes that are no UTF-8 come as lone surrogates, which no ledger holds."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not UTF-8; give text") from None
+    return text
 
 
 JSON = arg("--json", action="store_true", help="print JSON")

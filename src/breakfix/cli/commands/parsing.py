@@ -34,17 +34,23 @@ def parse(argv: Sequence[str]) -> Call:
     """Raises UsageError; SystemExit after --help and --version."""
     argv = _in_full(argv)
     _refuse_unknown(argv)
-    arguments = parser().parse_args(argv or ["--help"])
+    arguments, left = parser().parse_known_args(argv or ["--help"])
+    if left:
+        said = " ".join(filter(None, ("breakfix", arguments.command, getattr(arguments, "sub", None))))
+        raise UsageError(f"unrecognized arguments: {' '.join(left)}; see `{said} --help`")
     return Call(COMMANDS[arguments.command], arguments)
 
 
 def _in_full(argv: Sequence[str]) -> Sequence[str]:
-    """`vulns RUN` → `vulns list RUN`. What is nearly a sub-command's name, and no folder, is left to be refused."""
+    """`vulns RUN` → `vulns list RUN`. What is nearly a sub-command's name, or has more words after it, and is no
+    folder, is left to be refused."""
     command = COMMANDS.get(argv[0]) if argv else None
     if command is None or not command.default:
         return argv
     word, known = (argv[1] if len(argv) > 1 else ""), [child.name for child in command.children]
-    mistyped = word.isalpha() and bool(difflib.get_close_matches(word, known, n=1)) and not Path(word).exists()
+    more = len(argv) > 2 and not argv[2].startswith("-")
+    like_one = word.isalnum() and (more or bool(difflib.get_close_matches(word, known, n=1)))
+    mistyped = like_one and not Path(word).exists()
     if word in (*known, "-h", "--help") or mistyped:
         return argv
     return [argv[0], command.default, *argv[1:]]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from breakfix.cli.commands.base import GATE, JSON, RUN, Command, arg, natural, positive
+from breakfix.cli.commands.base import GATE, JSON, RUN, Command, arg, natural, positive, words
 
-_ID = arg("id", metavar="ID", help="a vulnerability's, such as V1")
-_BY = arg("--by", metavar="WHO", help="who makes the edit (default: your login)")
+_ID = arg("id", metavar="ID", type=words, help="a vulnerability's, such as V1")
+_BY = arg("--by", metavar="WHO", type=words, help="who makes the edit (default: your login)")
 COMMANDS = (
     Command(
         "gate",
@@ -64,28 +64,28 @@ COMMANDS = (
                 "give it a name, for good",
                 'breakfix vulns rename V1 runs/demo "Declines to talk of bread"',
                 "edits:rename",
-                (_ID, RUN, arg("name", metavar="NAME", help="the new name"), _BY),
+                (_ID, RUN, arg("name", metavar="NAME", type=words, help="the new name"), _BY),
             ),
             Command(
                 "note",
                 "keep a remark on it",
                 'breakfix vulns note V1 runs/demo "seen in the field, too"',
                 "edits:note",
-                (_ID, RUN, arg("text", metavar="TEXT", help="the remark"), _BY),
+                (_ID, RUN, arg("text", metavar="TEXT", type=words, help="the remark"), _BY),
             ),
             Command(
                 "assign",
                 "say who looks after it",
                 "breakfix vulns assign V1 runs/demo Ada",
                 "edits:assign",
-                (_ID, RUN, arg("who", metavar="WHO", help='a name; "" is nobody'), _BY),
+                (_ID, RUN, arg("who", metavar="WHO", type=words, help='a name; "" is nobody'), _BY),
             ),
             Command(
                 "merge",
                 "make one of two: the first stays, with both suites",
                 "breakfix vulns merge V1 V2 runs/demo",
                 "edits:merge",
-                (_ID, arg("other", metavar="OTHER", help="the id of the one that goes"), RUN, _BY),
+                (_ID, arg("other", metavar="OTHER", type=words, help="the id of the one that goes"), RUN, _BY),
                 "Only those of a kind can be merged; later rounds count them as one.",
             ),
             Command(
@@ -96,9 +96,9 @@ COMMANDS = (
                 (
                     _ID,
                     RUN,
-                    arg("--cases", metavar="IDS", help="those to take out: ids of cases, with commas between"),
-                    arg("--topic", metavar="WORD", help="take out the cases with this in the request"),
-                    arg("--name", metavar="NAME", help="of the new one (default: the old name and the topic)"),
+                    arg("--cases", metavar="IDS", type=words, help="those to take out: ids of cases, commas between"),
+                    arg("--topic", metavar="WORD", type=words, help="take out the cases with this in the request"),
+                    arg("--name", metavar="NAME", type=words, help="of the new one (default: old name and topic)"),
                     _BY,
                 ),
             ),
@@ -119,7 +119,7 @@ COMMANDS = (
         "breakfix trace V1 runs/demo",
         "look:trace",
         (
-            arg("id", metavar="ID", help="as the report and the ledger show it"),
+            arg("id", metavar="ID", type=words, help="as the report and the ledger show it"),
             RUN,
             arg(
                 "--all", action="store_true", help="every entry (default: six of a kind below each, the others counted)"
