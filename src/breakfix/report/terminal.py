@@ -43,14 +43,9 @@ def render(document: dict[str, Any], console: Console, *, html: Path | None = No
 def _table(rounds: list[dict[str, Any]], width: int) -> list[RenderableType]:
     """The table, and a line on the rounds that the terminal has no room for: a figure is never cut."""
     headlines = shown(rounds)
-<<<<<<< HEAD
-    labels = [Text(), *(grid.folded(Text(one_line(f"{h.arrow} {h.label}")), LABEL) for h in headlines)]
-=======
     if not headlines:
         return [Text("nothing is measured yet; `breakfix status` shows what is done")]
-    labels = [Text(one_line(f"{h.arrow} {h.label}", LABEL)) for h in headlines]
-    room = width - max((label.cell_len for label in labels), default=0)
->>>>>>> 6c18a00ef4454e49af8616af0472a91d3b4d8da3
+    labels = [Text(), *(grid.folded(Text(one_line(f"{h.arrow} {h.label}")), LABEL) for h in headlines)]
     columns = _columns(rounds, headlines, " ")
     if grid.span([labels, *columns]) > width:
         columns = _columns(rounds, headlines, "\n")
