@@ -477,7 +477,10 @@ def test_the_page_is_up_to_date() -> None:
     assert page == listing.page(ATTACKS), "make it anew: breakfix redteam --list --markdown docs/attacks.md"
 
 
-def test_the_command_lists_the_same_rows(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_command_lists_the_same_rows(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
     assert cli.main(["redteam", "--list", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == listing.rows(catalogue())
     assert cli.main(["redteam", "--list"]) == 0

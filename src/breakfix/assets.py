@@ -132,8 +132,8 @@ def resolve_model(name_or_path: str, what: str = "model") -> Resolved:
         hint = _near(name_or_path, models) or expected
         raise AssetError(f"{what}: '{name_or_path}' is no folder and no known model; {hint}")
     found = resolve(name_or_path)
-    if missing := lacking(found.path):
-        raise AssetError(f"{what}: {found.path} is not a model's folder (there is no {missing} in it)")
+    if not (found.path / "config.json").is_file():
+        raise AssetError(f"{what}: {found.path} is not a model's folder (there is no config.json in it)")
     return found
 
 

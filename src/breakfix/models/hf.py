@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import torch
 
+from ..assets import lacking
 from ..core import Conversation, Message, Reply, Sampling
 from ..errors import AssetError, ModelError
 from . import grouped
@@ -169,7 +170,9 @@ def load_pretrained(path: str | Path) -> tuple[Any, Any]:
                 str(path), trust_remote_code=False, use_safetensors=True, dtype=torch.float32
             )
     except (OSError, ValueError) as error:
-        line = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        missing = lacking(Path(path)) if Path(path).is_dir() else ""
+        said = f"there is no {missing} in it" if missing else str(error).strip() or type(error).__name__
+        line = said.splitlines()[0]
         raise AssetError(
             f"model {str(path)!r} can't be loaded ({line}); expected a folder with config.json and model.safetensors, "
             "or a hub id of a causal LM; `breakfix assets` lists what is known"

@@ -62,14 +62,14 @@ def table(
 
 
 def _widths(columns: Sequence[Column], width: int, gap: int) -> list[int]:
-    """As wide as they are; where that is too much, the widest is cut, first to no less than its longest word, then than
-    the longest part of one, then to what there is."""
+    """As wide as they are; where that is too much, the widest is cut, first to no less than its longest word, then, the
+    first column last, than the longest part of one, then to what there is."""
     widths = [_natural(column) for column in columns]
     words, parts = (
         [max(cell_len(piece) for cell in column for piece in _split(cell.plain, pieces)) for column in columns]
         for pieces in (_WHOLE, _PARTS)
     )
-    for least in (words, parts, [1] * len(columns)):
+    for least in (words, [*words[:1], *parts[1:]], parts, [1] * len(columns)):
         while _span(widths, gap) > width and (able := [i for i, wide in enumerate(widths) if wide > least[i]]):
             widths[max(able, key=widths.__getitem__)] -= 1
     return widths

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from breakfix.errors import UserError
 from breakfix.report.headlines import Headline, figure, interval, shown
 from breakfix.report.plain import one_line
 from breakfix.report.views.base import round_name
@@ -25,15 +24,15 @@ def escape(text: str) -> str:
 
 
 def markdown(document: Json) -> str:
-    """Of a report document: each figure with its interval, n, and how many could not be scored. UserError where there
-    is none."""
+    """Of a report document: each figure with its interval, n, and how many could not be scored."""
     return "\n".join(_lines(document)) + "\n"
 
 
 def _lines(document: Json) -> Iterator[str]:
     rounds = document["rounds"]
     if not shown(rounds):
-        raise UserError("no table: nothing is measured yet; `breakfix status` shows what is done")
+        yield "Nothing is measured yet."
+        return
     yield f"| figure | {' | '.join(round_name(one['index']).lower() for one in rounds)} |"
     yield f"|---|{'---|' * len(rounds)}"
     for headline in shown(rounds):
