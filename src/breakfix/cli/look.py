@@ -138,9 +138,9 @@ def trace(arguments: Arguments) -> int:
         output.as_json(node)
         return 0
     print("\n".join(tree(node, None if arguments.all else MOST)))
-    if further := node.get("further"):
-        print(f"further away: {further} more {'entry' if further == 1 else 'entries'}; "
-              f"--depth {depth + 1 if depth else ''} goes one step more, --all has everything")  # fmt: skip
+    if depth is not None and (further := node.get("further")):
+        more = f"{further} more {'entry' if further == 1 else 'entries'}"
+        print(f"further away: {more}; --depth {depth + 1} goes one step more, --all has everything")
     return 0
 
 
@@ -242,7 +242,7 @@ def _fact(name: str, value: Any) -> str:
     if name == "result":
         return str(value)
     if isinstance(value, bool):
-        return _YES_NO[name][value]
+        return _YES_NO.get(name, (f"no {name}", name))[value]
     return f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}"
 
 
