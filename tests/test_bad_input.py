@@ -131,7 +131,7 @@ def test_a_mistake_in_the_config_of_a_run_that_is_there(here: Path) -> None:
     ("arguments", "said"),
     [
         (["run", "none.yaml"], "none.yaml: no such file; `breakfix init none.yaml` writes one"),
-        (["report", "none"], "none: not a run folder (there is no ledger.db in it); give the folder of a run"),
+        (["report", "none"], "none: not a run's folder (there is no ledger.db in it); give the folder of a run"),
         (["chat", "./none"], "model: './none' is no folder and no known model; expected a folder, a hub id,"),
     ],
 )

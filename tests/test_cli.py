@@ -234,7 +234,7 @@ def test_a_stage_says_what_it_made(here: Path) -> None:
         ("train runs --round 1", "runs: not a run's folder (there is no ledger.db in it);"),
         (f"train runs/demo --round {10**20}", f"'{10**20}' is too large; expected a number of at most 18 digits;"),
         (f"redteam --table runs/demo:{10**20}", f"no round '{10**20}' in runs/demo; it has 0, 1, 2"),
-        ("status runs/nix", "runs/nix: not a run folder (there is no ledger.db in it);"),
+        ("status runs/nix", "runs/nix: not a run's folder (there is no ledger.db in it);"),
         ("report runs/demo --redaction half", "'half': no such level of redaction; expected one of public, team, full"),
         ("report runs/demo --html no/where/a.html", "no/where/a.html: can't be written (No such file or directory)"),
         ("report runs/demo --html .", ".: can't be written (Is a directory); give another path"),

@@ -6,6 +6,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -273,6 +275,15 @@ def test_a_pipe_takes_the_text_and_a_link_stays_a_link(tmp_path: Path) -> None:
         output.save(one, "new")
         assert one.is_symlink() and one.read_text() == "new"
     assert sorted(path.name for path in there.parent.iterdir()) == ["a.html", "b.html"]
+
+
+def test_stdout_by_name_takes_the_text_and_keeps_what_was_there(tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    notes.write_text("before\n")
+    code = "from pathlib import Path; from breakfix.cli import output; output.save(Path('/dev/stdout'), 'rye\\n')"
+    with notes.open("a") as to:
+        subprocess.run([sys.executable, "-c", code], stdout=to, check=True)
+    assert notes.read_text() == "before\nrye\n" and list(tmp_path.iterdir()) == [notes]
 
 
 @pytest.mark.parametrize("path", ["", ".", "/"])

@@ -320,7 +320,7 @@ def test_a_rubric_is_put_to_a_real_endpoints_model_by_name(here: Path, monkeypat
         ("rejudge runs/demo", "the following arguments are required: --judge; see `breakfix judges rejudge --help`"),
         ("card rubric/refusal", "rubric/refusal: no card yet; make one with: breakfix judges calibrate LABELS --judge"),
         ("card nix", "no judge 'nix'; `breakfix judges` lists them"),
-        ("rejudge runs/nix --judge refusal", "runs/nix: not a run folder"),
+        ("rejudge runs/nix --judge refusal", "runs/nix: not a run's folder"),
         ("sheet runs/demo --redaction half", "'half': no such level of redaction"),
         ("sheet runs/demo --round 7", "round 7 has no replies to judge; rounds that have: 0"),
         ("sheet runs/demo -n 0", "'0' is not a whole number from 1 on; see `breakfix judges sheet --help`"),

@@ -465,7 +465,7 @@ def test_the_next_writer_sweeps_half_written_blobs(tmp_path: Path) -> None:
 
 
 def test_opening_what_is_not_a_run(tmp_path: Path) -> None:
-    with pytest.raises(LedgerError, match="not a run folder"):
+    with pytest.raises(LedgerError, match="not a run's folder"):
         Ledger.open(tmp_path / "no")
     (tmp_path / "file").write_text("x")
     with pytest.raises(LedgerError, match="can't be made"):

@@ -158,5 +158,5 @@ def test_while_one_process_writes_another_reads_and_a_second_writer_is_turned_aw
     with Ledger.open(tmp_path, write=False) as reader:  # the killed writer's log is read, too
         assert len(list(reader.attempts(round=1))) >= counts[-1]
     Ledger.open(tmp_path).close()
-    with pytest.raises(LedgerError, match="not a run folder"):
+    with pytest.raises(LedgerError, match="not a run's folder"):
         Ledger.open(tmp_path / "blobs")

@@ -214,7 +214,7 @@ def test_what_was_rolled_back_is_no_link(run: Path, capsys: pytest.CaptureFixtur
 def test_bad_input_is_one_plain_line(what: str, tmp_path: Path, run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     more = ["V1"] if what == "trace" else []
     assert main([what, *more, str(tmp_path / "none")]) == 2
-    assert "not a run folder" in capsys.readouterr().err
+    assert "not a run's folder" in capsys.readouterr().err
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "ledger.db").write_bytes(b"no ledger " * 1000)

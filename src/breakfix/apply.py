@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from . import assets
+from . import assets, runfolder
 from .config import Config
 from .core import Case, Example, digest
 from .curate.answers import Asker
@@ -49,8 +49,7 @@ class Data:
 
 def read(run: Path, round: int | None, base: str) -> Data:
     """The rows of a round of `run`, by default the last that has any. LedgerError where there are none."""
-    if not (run / "ledger.db").is_file():
-        raise LedgerError(f"{run}: not a run's folder (there is no ledger.db in it); give the run whose data is taken")
+    runfolder.require(run, "the run whose data is taken")
     with Ledger.open(run, write=False) as ledger:
         having = [row.round for row in ledger.stages() if row.name == "curate" and row.finished]
         if not having:
@@ -92,9 +91,9 @@ def settings(config: Config, model: str, out: Path) -> Config:
 
 def check_place(out: Path, data: Data, own_replies: bool) -> None:
     """UserError where `out` holds anything but the beginnings of this very application."""
-    if out.is_file() or (out.is_dir() and not (out / "ledger.db").is_file() and any(out.glob("[!.]*"))):
+    if out.is_file() or (out.is_dir() and not runfolder.is_run(out) and any(out.glob("[!.]*"))):
         raise UserError(f"{out}: holds something else already; give another folder with -o")
-    if not out.is_dir() or not (out / "ledger.db").is_file():
+    if not out.is_dir() or not runfolder.is_run(out):
         return
     with Ledger.open(out, write=False) as ledger:
         before, stages = ledger.finished(1, "curate"), list(ledger.stages())

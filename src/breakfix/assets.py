@@ -50,6 +50,7 @@ from breakfix.fetch import (
     take,
     tell,
 )
+from breakfix.runfolder import meant
 
 HUB_ID = re.compile(r"(\w[\w.-]*/[\w.-]+?)(?:@([\w./-]+))?")
 PARTS = {  # of a model's folder: what it is, and names of which one is there
@@ -131,6 +132,8 @@ def resolve_model(name_or_path: str, what: str = "model") -> Resolved:
     if asset is None and not Path(name_or_path).expanduser().exists() and not HUB_ID.fullmatch(name_or_path):
         hint = _near(name_or_path, models) or expected
         raise AssetError(f"{what}: '{name_or_path}' is no folder and no known model; {hint}")
+    if asset is None and (run := meant(Path(name_or_path).expanduser())):
+        raise AssetError(f"{what}: '{name_or_path}' is no folder, and runs lie beside it; did you mean '{run}'?")
     found = resolve(name_or_path)
     if not (found.path / "config.json").is_file():
         raise AssetError(f"{what}: {found.path} is not a model's folder (there is no config.json in it)")

@@ -1,7 +1,9 @@
-"""What installed packages add by entry points: attacks (`breakfix.attacks`), judges (`breakfix.judges`)."""
+"""What installed packages add: attacks (`breakfix.attacks`) and judges (`breakfix.judges`) by entry points, and what
+breakfix's own extras bring."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -28,3 +30,21 @@ def installed(group: str, what: str, points: Iterable[EntryPoint] | None = None)
                 f"mend or uninstall {point.dist.name if point.dist is not None else 'that package'}"
             ) from error
         yield point, found
+
+
+def extra(name: str) -> str:
+    """The command that installs an extra of breakfix from where breakfix itself came (direct_url.json of PEP 610)."""
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import unquote, urlsplit
+
+    try:
+        origin = json.loads(distribution("breakfix").read_text("direct_url.json") or "{}")
+    except PackageNotFoundError:  # imported from a folder that was never installed
+        origin = {}
+    url, revision = origin.get("url", ""), origin.get("vcs_info", {})
+    if "dir_info" in origin:
+        editable = "-e " if origin["dir_info"].get("editable") else ""
+        return f"pip install {editable}'{unquote(urlsplit(url).path)}[{name}]'"
+    if revision:
+        return f"pip install 'breakfix[{name}] @ {revision['vcs']}+{url}@{revision['commit_id']}'"
+    return f"pip install 'breakfix[{name}]'"

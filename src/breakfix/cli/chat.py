@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from breakfix import assets
+from breakfix import assets, runfolder
 from breakfix.cli import output
 from breakfix.cli.commands import Arguments
 from breakfix.config import Config
@@ -43,7 +43,7 @@ def locate(name: str) -> tuple[str, Config]:
 
     if (found := of_run(name)) is not None:
         return _of_run(*found)
-    if (Path(name) / "ledger.db").is_file():
+    if runfolder.is_run(name):
         raise UserError(f"{name}: a run, which has several models; say which round, such as {name}:1 (0: untouched)")
     return str(assets.resolve_model(name).path), Config()
 

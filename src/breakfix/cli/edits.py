@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from breakfix import runfolder
 from breakfix.cli import output, places
 from breakfix.cli.commands import Arguments
 from breakfix.cli.vulns import identified, named
@@ -162,7 +163,7 @@ def _user() -> str:
 def _said(text: str, what: str, arguments: Arguments) -> str:
     """On one line. UserError where it has no words, or is a run's folder and nothing else was given as that: the words
     were forgotten, and the edit would go to the latest run."""
-    if arguments.run is None and (Path(text) / "ledger.db").is_file():
+    if arguments.run is None and runfolder.is_run(text):
         raise UserError(f"{text} is a run; give {what} after it")
     text = " ".join(text.split())
     if not text:

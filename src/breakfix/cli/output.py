@@ -73,12 +73,15 @@ def to_stderr() -> Generator[None]:
 
 def save(path: Path, text: str) -> None:
     """Write a file, whole or not at all: of a link, the file that it leads to. A pipe or a device takes the text as it
-    comes. UserError where it can't be written, DiskFull where there is no room."""
+    comes; /dev/stdout is stdout, whatever that was sent to. UserError where it can't be written, DiskFull where there
+    is no room."""
     from breakfix.ledger.room import room
 
     try:
         with room(path):
-            if path.exists() and not path.is_file():  # a folder, which refuses, among them
+            if path == Path("/dev/stdout"):
+                print(text, end="", flush=True)
+            elif path.exists() and not path.is_file():  # a folder, which refuses, among them
                 path.write_text(text, encoding="utf-8")
             else:
                 _replace(Path(os.path.realpath(path)), text)

@@ -9,15 +9,15 @@ from breakfix import config
 from breakfix.cli.output import save
 from breakfix.config import Config
 from breakfix.errors import ConfigError, UserError
+from breakfix.runfolder import LEDGER, is_run
 
 RUNS = Path("runs")
 KEPT = "breakfix.yaml"
-LEDGER = "ledger.db"
 
 
 def find(run: Path | None, id: str = "") -> Path:
     """The run's folder; without one, the latest below runs/. UserError where the folder was given as `id`."""
-    if id and (Path(id) / LEDGER).is_file() and (run is None or not (run / LEDGER).is_file()):
+    if id and is_run(id) and (run is None or not is_run(run)):
         raise UserError(f"{id} is a run; an id comes before it, such as: V1 {id}")
     if run is not None:
         return run
@@ -57,7 +57,7 @@ def read(target: Path, run: Path | None) -> tuple[Config, Path]:
 def check(folder: Path) -> None:
     """ConfigError where a ledger in this folder would make a config of the user's own look like a run's, which is
     written over with every start."""
-    if (folder / KEPT).exists() and not (folder / LEDGER).is_file():
+    if (folder / KEPT).exists() and not is_run(folder):
         raise ConfigError(
             f"{folder}: its {KEPT} is no run's (there is no {LEDGER} beside it) and would be written over; give "
             "another folder"

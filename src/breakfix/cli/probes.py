@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from breakfix import runfolder
 from breakfix.cli import output, places
 from breakfix.cli.commands import Arguments, UsageError
 from breakfix.cli.progress import watching
@@ -68,7 +69,7 @@ def _located(arguments: Arguments) -> tuple[str, str, Config, Path]:
 
     target, round = arguments.target, arguments.round
     run = Path(target)
-    if not (run / "ledger.db").is_file():
+    if not runfolder.is_run(run):
         if round is not None:
             raise UserError(f"{target}: not a run's folder, and --round goes with one; give RUN --round N, or a model")
         path, config = locate(target)

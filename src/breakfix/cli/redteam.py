@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from breakfix import runfolder
 from breakfix.cli import output, places
 from breakfix.cli.commands import Arguments, UsageError
 from breakfix.errors import LedgerError, UserError
@@ -71,7 +72,7 @@ def _check(arguments: Arguments) -> None:
 
 def is_run(target: str) -> bool:
     """A run's folder, or a config (whose run is below runs/); else it is a model."""
-    return (Path(target) / "ledger.db").is_file() or Path(target).suffix in (".yaml", ".yml")
+    return runfolder.is_run(target) or Path(target).suffix in (".yaml", ".yml")
 
 
 def round_of(arguments: Arguments) -> int:
@@ -162,7 +163,7 @@ def _settings(arguments: Arguments) -> tuple[Config, Path]:
     from breakfix.config import Config
 
     target = Path(arguments.target)
-    if (target / "ledger.db").is_file() and not (target / places.KEPT).is_file():
+    if runfolder.is_run(target) and not (target / places.KEPT).is_file():
         return Config(), target
     return places.read(target, arguments.run)
 

@@ -8,11 +8,12 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from breakfix import runfolder
 from breakfix.cli import output, places
 from breakfix.cli.commands import AGAIN, Arguments, UsageError
 from breakfix.cli.gate import CODES
 from breakfix.cli.progress import watching
-from breakfix.errors import LedgerError, UserError
+from breakfix.errors import UserError
 
 if TYPE_CHECKING:
     from breakfix.config import Config
@@ -86,8 +87,7 @@ def _apply(arguments: Arguments) -> int:
     if arguments.model is None or arguments.target is not None:
         raise UsageError("--data RUN goes with --model MODEL, and with no run or config beside it")
     run, model = arguments.data, arguments.model
-    if not (run / "ledger.db").is_file():
-        raise LedgerError(f"{run}: not a run's folder (there is no ledger.db in it); give the run whose data is taken")
+    runfolder.require(run, "the run whose data is taken")
     config, _ = places.read(run, run)
     out = arguments.output or arguments.run or places.RUNS / f"{run.resolve().name}-on-{Path(model).name.lower()}"
     if out.resolve() == run.resolve():

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 def overview(arguments: Arguments) -> int:
     """breakfix suites"""
+    from breakfix.plugins import extra
     from breakfix.suites import SUITES, harness
 
     rows = [_row(spec) for spec in SUITES.values()]
@@ -24,7 +25,7 @@ def overview(arguments: Arguments) -> int:
         [(r["name"], str(r["n"]), r["split"], "yes" if r["offline"] else "no", "\n".join(_words(r))) for r in rows],
     )
     print("also: a file of your own, by name and path")
-    print("also: lm-eval/TASK" + ("" if harness.available() else " (pip install 'breakfix[lm-eval]')"))
+    print("also: lm-eval/TASK" + ("" if harness.available() else f" ({extra('lm-eval')})"))
     return 0
 
 

@@ -13,13 +13,12 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from breakfix import assets
-from breakfix.errors import LedgerError, UserError
+from breakfix import assets, runfolder
+from breakfix.errors import UserError
 from breakfix.ledger import Ledger
 from breakfix.models.endpoint import is_remote
 from breakfix.models.quantise import FORMATS
 
-LEDGER = "ledger.db"
 _ROUND = re.compile(r"(.+):([^:/]*)")
 _NAME = re.compile(r"([\w][\w .+-]{0,39})=(.+)")
 
@@ -63,7 +62,7 @@ def parse(text: str) -> Operand:
 
 def _model(base: str) -> Operand:
     path = Path(base).expanduser()
-    if (path / LEDGER).is_file():
+    if runfolder.is_run(path):
         return Operand(base, path.name, run=path)
     if (found := of_run(base)) is not None:
         run, round = found
@@ -80,10 +79,10 @@ def of_run(text: str) -> tuple[Path, int] | None:
     if match is None or is_remote(text) or Path(text).expanduser().exists():
         return None
     run, round = Path(match[1]).expanduser(), match[2]
-    if not (run / LEDGER).is_file():
+    if not runfolder.is_run(run):
         if not round.isdecimal():
             return None
-        raise LedgerError(f"{run}: not a run's folder (there is no {LEDGER} in it); give RUN:ROUND, or a model")
+        runfolder.require(run, "RUN:ROUND, or a model")
     if not re.fullmatch(r"\d{1,18}", round):  # what is a number, the run's stages are asked for
         with Ledger.open(run, write=False) as ledger:
             rounds = sorted({0, *(row.round for row in ledger.stages())})

@@ -22,6 +22,7 @@ from typing import Any
 from sqlalchemy import Column, ColumnElement, Connection, Engine, Row, Select, Table, func, select
 from sqlalchemy.exc import DBAPIError
 
+from breakfix import runfolder
 from breakfix.core import digest
 from breakfix.errors import LedgerError
 from breakfix.ledger import dialect, tables
@@ -41,7 +42,7 @@ def opened(run: Path, url: str | None, *, write: bool, create: bool = False) -> 
     lock = Lock(run) if write else None
     try:
         with plain_errors(run):
-            engine = dialect.connect(run / "ledger.db", url, write=write)
+            engine = dialect.connect(run / runfolder.LEDGER, url, write=write)
             try:
                 yield engine
             finally:
@@ -58,8 +59,8 @@ def _require_folder(run: Path, url: str | None, *, create: bool) -> None:
                 run.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise LedgerError(f"{run}: the run folder can't be made ({error.strerror}); give another") from error
-    elif not run.is_dir() or (url is None and not (run / "ledger.db").is_file()):
-        raise LedgerError(f"{run}: not a run folder (there is no ledger.db in it); give the folder of a run")
+    elif url is None or not run.is_dir():
+        runfolder.require(run, "the folder of a run")
 
 
 @contextmanager

@@ -45,7 +45,7 @@ class Ledger(Stages, Attempts, Data, Notes, Lineage, Check):
         `url` keeps the rows in another database (SQLAlchemy's form: postgresql+psycopg://...); blobs and the lock
         stay in the folder, so writers that share a database must share the folder too.
 
-        Raises RunBusy if another process writes to it, LedgerError if it is not a run folder or its ledger has
+        Raises RunBusy if another process writes to it, LedgerError if it is not a run's folder or its ledger has
         another version (see `upgrade`).
         """
         if create and not write:

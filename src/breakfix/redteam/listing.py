@@ -122,8 +122,8 @@ Families in neither list are not used. Three more things can be named there:
   taken out of the pinned package when the family is named. A text without a place for the request, with several that
   may mean other things, or with a place for something else (as far as a pattern can tell: we have not read them one by
   one) is left out, and counted by reason in the red team stage's record (`left_out`).
-- what an installed package does to a request: {packages}. `pip install 'breakfix[pyrit]'`
-  gives PyRIT's converters of text, `pip install 'breakfix[garak]'` garak's probes and buffs that take a request. They
+- what an installed package does to a request: {packages}. `pip install -e '.[pyrit]'`
+  gives PyRIT's converters of text, `pip install -e '.[garak]'` garak's probes and buffs that take a request. They
   may be seen (the licences are MIT and Apache-2.0), but not while a family that does much the same is held out, such as
   `encoding`; nor the other way round. What needs a model, a key, the network or a file, or brings its own requests, is
   left out and counted in the same place ([019](design/019-adapters.md)).

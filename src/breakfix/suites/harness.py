@@ -18,6 +18,7 @@ from typing import Any
 
 from breakfix.core import Case, Expect, Split
 from breakfix.errors import AssetError, DataError
+from breakfix.plugins import extra
 from breakfix.suites.rows import Origin
 
 PREFIX = "lm-eval/"
@@ -30,7 +31,7 @@ def available() -> bool:
 def require(name: str) -> None:
     """Raises DataError where the harness is not installed."""
     if not available():
-        raise DataError(f"suite '{name}' needs lm-evaluation-harness; install it: pip install 'breakfix[lm-eval]'")
+        raise DataError(f"suite '{name}' needs lm-evaluation-harness; install it: {extra('lm-eval')}")
 
 
 def tasks(name: str, path: Path | None) -> dict[str, Any]:

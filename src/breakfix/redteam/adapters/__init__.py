@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from breakfix.errors import ConfigError
+from breakfix.plugins import extra
 from breakfix.redteam.adapters.base import Adapted
 
 
@@ -62,16 +63,14 @@ def load(family: str) -> Adapted:
     """The family's attacks: some seconds, once. Raises ConfigError where the package is not here, or is another."""
     package = PACKAGES[family]
     if not available(family):
-        raise ConfigError(
-            f"attack family {family!r} needs {package.called}; install it: pip install 'breakfix[{package.name}]'"
-        )
+        raise ConfigError(f"attack family {family!r} needs {package.called}; install it: {extra(package.name)}")
     try:
         adapter = importlib.import_module(f"{__name__}.{package.name}")
         found: Adapted = adapter.read(family, f"{package.name} {version(package.name)} ({package.licence})")
     except (ImportError, AttributeError) as error:
         raise ConfigError(
             f"attack family {family!r}: {package.called} {version(package.name)} is not as expected ({error}); install "
-            f"the version that goes with this breakfix: pip install 'breakfix[{package.name}]'"
+            f"the version that goes with this breakfix: {extra(package.name)}"
         ) from error
     return found
 
