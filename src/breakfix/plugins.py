@@ -38,10 +38,11 @@ def extra(name: str) -> str:
     from urllib.parse import unquote, urlsplit
 
     try:
-        origin = json.loads(distribution("breakfix").read_text("direct_url.json") or "{}")
+        origin: dict[str, Any] = json.loads(distribution("breakfix").read_text("direct_url.json") or "{}")
     except PackageNotFoundError:  # imported from a folder that was never installed
         origin = {}
-    url, revision = origin.get("url", ""), origin.get("vcs_info", {})
+    url: str = origin.get("url", "")
+    revision: dict[str, str] = origin.get("vcs_info", {})
     if "dir_info" in origin:
         editable = "-e " if origin["dir_info"].get("editable") else ""
         return f"pip install {editable}'{unquote(urlsplit(url).path)}[{name}]'"

@@ -52,13 +52,13 @@ def human(arguments: Arguments) -> int:
 @contextmanager
 def _desk(arguments: Arguments) -> Generator[Desk]:
     """Of a round of a run; or of any model, and then conversations lie in a ledger of their own."""
-    from breakfix.cli import redteam, runs
+    from breakfix.cli import runs, targets
     from breakfix.ledger import Ledger
 
     longest = arguments.max_new_tokens or TOKENS
-    if redteam.is_run(arguments.target):
-        round = redteam.round_of(arguments)
-        with redteam.opened(arguments) as cycle:
+    if targets.is_run(arguments.target):
+        round = targets.round_of(arguments)
+        with targets.opened(arguments) as cycle:
             with output.to_stderr():
                 model, judge = cycle.model(cycle.model_path(round)), cycle.attack_judge
             yield Desk(cycle.ledger, model, judge, round, longest)
@@ -72,7 +72,7 @@ def _desk(arguments: Arguments) -> Generator[Desk]:
         # what `auto` came to is a timing: another answer would be another model, with no open conversation
         known = next((one["precision"] for one in before if one["model"] == arguments.target), None)
         with output.to_stderr():
-            model, judge = redteam.other_model(arguments.target, known)
+            model, judge = targets.other_model(arguments.target, known)
         if known is None and (found := getattr(model, "precision", None)) is not None:
             ledger.add_event(0, "human", "precision", {"model": arguments.target, "precision": found})
         _say(f"conversations lie in {folder}")
