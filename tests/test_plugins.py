@@ -10,9 +10,9 @@ import pytest
 
 from breakfix.plugins import extra
 
-CLONE = {"url": "file:///home/me/break%20fix", "dir_info": {"editable": True}}
-FOLDER = {"url": "file:///src/breakfix", "dir_info": {}}
-COMMIT = {"url": "https://example.org/b.git", "vcs_info": {"vcs": "git", "commit_id": "abc123"}}
+CLONE: dict[str, Any] = {"url": "file:///home/me/break%20fix", "dir_info": {"editable": True}}
+FOLDER: dict[str, Any] = {"url": "file:///src/breakfix", "dir_info": {}}
+COMMIT: dict[str, Any] = {"url": "https://example.org/b.git", "vcs_info": {"vcs": "git", "commit_id": "abc123"}}
 
 
 @pytest.mark.parametrize(
@@ -32,7 +32,11 @@ def test_an_extra_comes_from_where_breakfix_came(
             assert name == "direct_url.json"
             return None if origin is None else json.dumps(origin)
 
-    monkeypatch.setattr(importlib.metadata, "distribution", lambda _: Installed())
+    def installed(name: str) -> Installed:
+        assert name == "breakfix"
+        return Installed()
+
+    monkeypatch.setattr(importlib.metadata, "distribution", installed)
     assert extra("garak") == command
 
 
