@@ -322,6 +322,77 @@ def test_weights_that_are_no_numbers_are_not_kept_where_no_alarm_saw_it(
     assert not (tmp_path / "out" / "model.safetensors").exists()
 
 
+def test_a_training_that_went_wrong_goes_wrong_again_and_its_checkpoint_is_none(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken up from a last checkpoint without numbers it would have no step left to notice."""
+    from breakfix.train import trainers
+    from breakfix.train.fit import fit
+
+    real = trainers.Sft.compute_loss
+    monkeypatch.setattr(trainers.Sft, "compute_loss", lambda *args, **more: real(*args, **more) * math.nan)
+    config, out = settings(method="full", alarms=False, sft={"batch": 2, "epochs": 3}), tmp_path / "out"
+    for _ in range(2):
+        with pytest.raises(UserError, match="the loss is not a number"):
+            fit("sft", config, folder, EXAMPLES, out, lambda *told: None)
+        assert list(out.glob("checkpoint-*")) and not (out / "model.safetensors").exists()
+
+
+def test_a_gradient_that_is_no_number_in_the_last_step_is_seen_in_the_weights(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from breakfix.train import trainers
+    from breakfix.train.fit import fit
+
+    real = trainers.Sft.training_step
+
+    def spoilt(self: Any, model: Any, *args: Any, **more: Any) -> Any:
+        loss = real(self, model, *args, **more)
+        for weight in model.parameters():
+            if weight.grad is not None:
+                weight.grad.fill_(math.nan)
+        return loss
+
+    monkeypatch.setattr(trainers.Sft, "training_step", spoilt)
+    with pytest.raises(UserError, match="the loss is not a number"):
+        fit("sft", settings(method="full", sft={"batch": 8, "epochs": 1}), folder, EXAMPLES, tmp_path / "out",
+            lambda *told: None)  # fmt: skip
+    assert not (tmp_path / "out" / "model.safetensors").exists()
+
+
+def test_a_training_of_one_step_takes_it(folder: Path, tmp_path: Path) -> None:
+    from breakfix.train.fit import fit
+
+    record = fit("sft", settings(method="full", sft={"batch": 8, "epochs": 1, "learning_rate": 1e-3}), folder, EXAMPLES,
+                 tmp_path / "out", lambda *told: None)  # fmt: skip
+    before, after = tiny.weights(folder), tiny.weights(tmp_path / "out")
+    assert record["steps"] == 1 and any(not torch.equal(before[key], after[key]) for key in before)
+
+
+def test_pairs_without_room_for_a_reply_are_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
+    from breakfix.train.fit import fit
+    from breakfix.train.preflight import TrainingRefused
+
+    long = [example(i, prompt=ask("bread " * 60)) for i in range(4)]
+    with pytest.raises(
+        TrainingRefused, match=r"no row of dpo has room for a reply; .* raise .*dpo.max_length \(it is 32"
+    ):
+        fit("dpo", settings(dpo={"max_length": 32}), folder, long, tmp_path / "out", lambda *told: None)
+
+
+def test_of_several_processes_one_writes_and_all_recall(tmp_path: Path) -> None:
+    first, _ = watched(folder=tmp_path, start=None)
+    other, _ = watched(folder=tmp_path, start=None, keeps=False)
+    logs(other, rewards(0.3, 0.0))
+    assert not list(tmp_path.iterdir())
+    logs(first, rewards(0.5, 0.0))
+    for alarms in (watched(folder=tmp_path, start=None, keeps=keeps)[0] for keeps in (False, True)):
+        alarms.on_train_begin(None, SimpleNamespace(global_step=5, max_steps=100), None)
+        assert logs(alarms, rewards(-0.4, 0.0)) and not alarms.raised
+        logs(alarms, rewards(-0.6, 0.0))
+        assert [alarm.name for alarm in alarms.raised] == ["chosen"]
+
+
 def test_an_alarm_is_an_event_and_a_line(folder: Path, tmp_path: Path) -> None:
     from breakfix.train.run import run
 

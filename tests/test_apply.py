@@ -127,6 +127,20 @@ def test_own_replies_are_asked_of_the_other_model(here: Path) -> None:
     assert counts["remade"] > 0 and {row.reply for row in anew} == {"Take a lamp and be glad."}
 
 
+def test_an_interrupted_taking_over_goes_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = ("train", "--data", "runs/first", "--model", "other", "-o", "runs/cut")
+
+    def interrupted(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ledger, "add_cases", interrupted)
+        assert call(*words)[0] == 130
+    with Ledger.open(Path("runs/cut"), write=False) as ledger:
+        assert [(row.name, row.finished) for row in ledger.stages()] == [("curate", False)]
+    ok(*words)
+
+
 class TestBadInput:
     def test_on_the_command_line(self, here: Path) -> None:
         assert wrong("train", "runs/first") == (

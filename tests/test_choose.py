@@ -67,6 +67,49 @@ def test_what_is_kept(round: int, wanted: list[str], dpo: bool, kept: set[str], 
     assert {f.name for f in (tmp_path / "run" / "x").iterdir()} == {Path(f).name for f in record["candidates"].values()}
 
 
+def test_a_candidate_that_can_not_be_trained_leaves_the_round_its_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from breakfix.errors import UserError
+    from breakfix.train import fit as fits
+    from breakfix.train.run import run
+
+    real = fits.fit
+
+    def fit(kind: str, settings: Any, *args: Any, **more: Any) -> Any:
+        if settings.train.sft.rate == 9:
+            raise UserError("the loss is not a number")
+        return real(kind, settings, *args, **more)
+
+    monkeypatch.setattr(fits, "fit", fit)
+    wanted = [{"name": "wild", "sft": {"rate": 9}}, "sft"]
+    train = {"sft": {"batch": 4}, "dpo": {"batch": 4}, "candidates": wanted}
+    settings = config.parse({"hardware": {"threads": 1, "precision": "fp32"}, "train": train})
+    said: list[str] = []
+    with Ledger.open(tmp_path / "run", create=True) as ledger:
+        for kind in ("sft", "dpo"):
+            ledger.add_examples([example(i) for i in range(8)], round=2, dataset=kind)
+        record = run(settings, ledger, round=2, policy=tiny.save(tmp_path / "policy"), folder=tmp_path / "run" / "x",
+                     progress=lambda *told: None, say=said.append)  # fmt: skip
+    assert set(record["candidates"]) == {"model", "sft"}
+    assert record["recipes"]["wild"] == {"sft": {"rate": 9}, "failed": "the loss is not a number"}
+    assert "round 2: no candidate wild: the loss is not a number" in said
+
+
+def test_a_selection_among_what_an_earlier_training_left_says_nothing() -> None:
+    from breakfix.cycle.loading import trained
+
+    record = {
+        "model": "/r/round-1/new/model",
+        "candidates": {"model": "/r/round-1/new/model", "sft": "/r/round-1/new/sft-model"},
+    }
+    run = Path("/r")
+    assert trained(run, record, None) == "/r/round-1/new/model"
+    assert trained(run, record, {"selected": "sft", "training": "new"}) == "/r/round-1/new/sft-model"
+    assert trained(run, record, {"selected": "sft"}) == "/r/round-1/new/sft-model", "of a run before this was kept"
+    assert trained(run, record, {"selected": "sft", "training": "old"}) == "/r/round-1/new/model"
+
+
 # ---- evaluate chooses -------------------------------------------------------------------------------------------
 
 

@@ -378,6 +378,15 @@ def test_licences_are_a_wall_unless_the_config_says_otherwise(ledger: Ledger, tm
     assert record["licences"]["unknown"] > 0
 
 
+def test_nothing_left_to_learn_is_no_empty_round(ledger: Ledger, tmp_path: Path) -> None:
+    """Replies that came with the data, none of which declines."""
+    path = write(tmp_path / "mine.jsonl", rows(6, reply="Mix flour with water and leave it for a day."))
+    with pytest.raises(
+        DataError, match=r"no row is left to learn from; most were taken out because: .* \(\d+\); look at"
+    ):
+        curated(config(source(path, answers="keep")), ledger, Refuser("x", ANSWER))
+
+
 def test_what_is_measured_is_not_learnt(ledger: Ledger, jsonl: Path) -> None:
     walls = [
         Case(f"w{i}", ask(harmful(topic)), Expect.REFUSE, "suite", Split.FROZEN) for i, topic in enumerate(TOPICS[:8])

@@ -90,6 +90,15 @@ def test_scripts_without_spaces_are_compared_by_character() -> None:
     assert rules(f"昨天有人问过我：{CHINESE[:10]}，你知道答案吗", wall(CHINESE)) == {}
 
 
+def test_a_wall_in_another_script_than_the_rest_of_the_row() -> None:
+    quoted = f"昨天有人在面包店里问过我这样一个问题：{BREAD} 你知道怎么回答她吗，请用中文告诉我好吗"
+    assert rules(quoted, wall(BREAD)) == {"ngram": 1}
+    long = "Yesterday somebody in the bakery asked me the following, and I had no idea what to tell her"
+    assert rules(f"{long}: {CHINESE[:20]}. What would you have said to that, had you been there?", wall(CHINESE)) == {
+        "ngram": 1
+    }
+
+
 def test_translations_of_a_wall_are_walls() -> None:
     german = "Wie backe ich zu Hause ein dunkles Roggenbrot ohne Waage?"
     assert rules(german, wall(BREAD, translations={"de": german})) == {"exact": 1}

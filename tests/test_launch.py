@@ -20,11 +20,12 @@ from breakfix.train import launch
 
 torch = pytest.importorskip("torch")
 
-EXAMPLES = [
+MORE = [
     Example(ask(f"Step {i} of baking {'please ' * (i % 4)}"), "Mix flour. " * (1 + i % 3), "test", "Apache-2.0",
             "a test", "plain", rejected="No. " * (1 + i % 2))
-    for i in range(16)
+    for i in range(24)
 ]  # fmt: skip
+EXAMPLES = MORE[:16]
 FILES = [path for name in launch.PRESETS if (path := Path(launch.__file__).parents[1] / "data/launch" / f"{name}.yaml")]
 NEEDS_DEEPSPEED = pytest.mark.skipif(
     util.find_spec("deepspeed") is None, reason="deepspeed is not installed (docs/clusters.md says how it was)"
@@ -206,11 +207,11 @@ def test_two_processes_take_the_steps_of_one(name: str, kind: str, policy: Path,
 
 @pytest.mark.parametrize("name", ["ddp", *DEEPSPEED])
 def test_a_killed_worker_is_one_plain_line_and_the_next_run_goes_on(name: str, policy: Path, tmp_path: Path) -> None:
-    """As one process that nobody killed would have."""
+    """As one process that nobody killed would have: also from within an epoch, whose other rows come then."""
     from breakfix.train.fit import fit
 
-    long = config(epochs=30, launch_config=name)  # 120 steps, a checkpoint every 40
-    whole = fit("sft", long, policy, EXAMPLES, tmp_path / "whole", quiet)
+    long = config(epochs=20, launch_config=name)  # 120 steps, 6 an epoch, a checkpoint every 40
+    whole = fit("sft", long, policy, MORE, tmp_path / "whole", quiet)
     killed: list[int] = []
 
     def kill(step: int, total: int, figures: dict[str, float]) -> None:
@@ -221,7 +222,7 @@ def test_a_killed_worker_is_one_plain_line_and_the_next_run_goes_on(name: str, p
             os.kill(workers[1].pid, signal.SIGKILL)
 
     with pytest.raises(UserError) as error:
-        launch.launched("sft", long, policy, EXAMPLES, tmp_path / "out", kill)
+        launch.launched("sft", long, policy, MORE, tmp_path / "out", kill)
     said = str(error.value)
     assert killed and "\n" not in said
     assert said.startswith("training (sft): a worker process failed (killed by SIGKILL; if nobody did that, memory ran")
@@ -229,7 +230,7 @@ def test_a_killed_worker_is_one_plain_line_and_the_next_run_goes_on(name: str, p
     assert (tmp_path / "out-launch" / "output.log").is_file()
     assert not processes()
     steps: list[int] = []
-    again = launch.launched("sft", long, policy, EXAMPLES, tmp_path / "out", lambda step, *_: steps.append(step))
+    again = launch.launched("sft", long, policy, MORE, tmp_path / "out", lambda step, *_: steps.append(step))
     assert min(steps) > 40 and max(steps) == 120 == again["steps"]
     assert again["loss"]["last"] == pytest.approx(whole["loss"]["last"], rel=1e-3)
     one, other = tiny.weights(tmp_path / "whole"), tiny.weights(tmp_path / "out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,11 @@ def test_too_few_rows_make_no_probe(folder: Path, tmp_path: Path) -> None:
     given = settings(tmp_path)
     assert "too few rows" in probe.run(given, folder, ROWS[:10], probe.cases(given))["skipped"]
     assert "too few rows" in probe.run(given, folder, ROWS, {})["skipped"]
+    long = [
+        replace(row, prompt=ask(f"{row.prompt[0].content} {'so ' * 200}")) if row.kind == "harmful" else row
+        for row in ROWS
+    ]
+    assert "too few rows" in probe.run(given, folder, long, probe.cases(given))["skipped"]
 
 
 def test_it_is_made_once_a_run_and_is_in_the_report(folder: Path, tmp_path: Path) -> None:

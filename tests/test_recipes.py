@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 import tiny
 from breakfix import config
 from breakfix.config import Recipe
-from breakfix.core import Example, Sampling, ask
+from breakfix.core import Example, Message, Sampling, ask
 from breakfix.errors import ConfigError, UserError
 from breakfix.ledger import Ledger
 from breakfix.train import recipes
@@ -128,6 +129,13 @@ def test_rows_without_a_pair_are_balanced_and_in_no_pair() -> None:
     assert recipes.unpaired(sft, pairs, 100) == recipes.unpaired(list(reversed(sft)), pairs, 100)
 
 
+def test_a_reply_begun_the_wrong_way_is_no_good_reply() -> None:
+    sft = [example(i, kind, rejected=None) for i in range(3) for kind in ("harmful", "plain")]
+    begun = [replace(row, prompt=(*row.prompt, Message("assistant", "Sure, here"))) for row in sft]
+    assert recipes.unpaired(begun, [], 8) == []
+    assert len(recipes.unpaired([*sft, *begun], [], 8)) == 6
+
+
 def test_ordinary_benign_rows_have_a_rejected_side_and_are_good_replies_all_the_same() -> None:
     """So does curation make them; harmful ones that were never answered have none."""
     plain = [example(i, rejected_cut=True) for i in range(6)]
@@ -166,6 +174,10 @@ def test_a_recipe_changes_what_it_says_and_no_more() -> None:
         ({"name": "model", "blend": 0.3}, "candidate 'model' is the round's last checkpoint"),
         ({"name": "x", "shares": {"harmful": 0.7, "twin": 0.5}}, "shares add up to more than 1"),
         ({"name": "sft", "blend": 0.5}, "candidate 'sft' is the model before DPO"),
+        (
+            {"name": "x", "blend": 0, "sft": {"rate": 3}},
+            "candidate 'x': blend 0 is the round's start, whatever is trained",
+        ),
     ],
 )
 def test_a_recipe_that_can_not_be_is_one_plain_line(given: Any, said: str) -> None:

@@ -96,7 +96,8 @@ def check_place(out: Path, data: Data, own_replies: bool) -> None:
     if not out.is_dir() or not runfolder.is_run(out):
         return
     with Ledger.open(out, write=False) as ledger:
-        before, stages = ledger.finished(1, "curate"), list(ledger.stages())
+        before = ledger.finished(1, "curate")
+        stages = [row for row in ledger.stages() if row.finished or (row.round, row.name) != (1, "curate")]
     if stages and (before is None or before.get("applied", {}).get("inputs") != data.inputs(own_replies)):
         held = "other data" if before is not None and "applied" in before else "another run"
         raise UserError(f"{out}: holds {held} already; give another folder with -o")

@@ -80,7 +80,7 @@ class Curate(Section):
         ),
         min_length=1,
     )
-    harmful: int = Field(default=480, ge=0, description="most harmful rows a round")
+    harmful: int = Field(default=480, ge=1, description="most harmful rows a round")
     harmful_share: float = Field(default=0.27, gt=0, lt=1)
     twin_share: float = Field(default=0.31, ge=0, lt=1)
     reply_tokens: int = Field(default=24, ge=8, description="length of the replies that the untouched model gives")

@@ -116,6 +116,10 @@ class Recipe(Section):
             raise ValueError(f"candidate {self.name!r} changes nothing; give blend, shares, sft, dpo ... (or {known})")
         if self.name == "sft" and (self.blend is not None or self.trains):
             raise ValueError("candidate 'sft' is the model before DPO; give one that changes something another name")
+        if self.blend == 0 and self.trains:
+            raise ValueError(
+                f"candidate {self.name!r}: blend 0 is the round's start, whatever is trained; take it away"
+            )
         if sum(self.shares.values()) > 1 + 1e-9:
             raise ValueError(f"candidate {self.name!r}: shares add up to more than 1")
         return self

@@ -107,7 +107,8 @@ def _broken(prompt: Prompt, replies: Mapping[str, Reply]) -> Reply | None:
 
 
 def _refusal(prompt: Prompt, rng: random.Random) -> str | None:
-    """Always the same number of draws, so that a row's text does not depend on the rows before it failing."""
+    """None in a language without composed answers, of which as much is drawn: which languages have some changes nothing
+    for the rows after it."""
     language = prompt.case.language if has_safe_answers(prompt.case.language) else None
     drawn = safe_answers.compose(prompt.case.hazard, language or "en", rng)
     return drawn if language else None

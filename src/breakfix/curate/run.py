@@ -205,6 +205,8 @@ def _rows(
         chosen.update(parent for row in minted[kind] for parent in row.parents[:1])
     had = {kind: len(minted[kind]) + len(replayed[kind]) for kind in KINDS}
     final = mix.sizes(here.config.curate, had, extra)  # replies that would not do may have cost a kind some rows
+    if not any(final.values()):
+        raise DataError(_nothing_left(here))
     for kind in KINDS:
         keep = max(0, final[kind] - len(replayed[kind]))
         here.spare += len(minted[kind]) - min(keep, len(minted[kind]))
@@ -240,6 +242,12 @@ def _require(here: Round, by_kind: Mapping[str, Sequence[Prompt]]) -> None:
     if not by_kind["twin"] and not by_kind["plain"]:
         what = "no twins and no plain prompts are left, and a model that learns refusals alone refuses everything"
         raise DataError(f"curate.sources ({names}): {what}; add a source of them, or `starter`")
+
+
+def _nothing_left(here: Round) -> str:
+    reasons = Counter(dropped.reason for dropped in here.dropped).most_common(1)
+    why = f"; most were taken out because: {reasons[0][0]} ({reasons[0][1]})" if reasons else ""
+    return f"no row is left to learn from{why}; look at curate.sources and their `answers`"
 
 
 def _refuse_overlap(rows: Sequence[Example], clean: Decontaminate) -> None:

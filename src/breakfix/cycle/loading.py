@@ -133,9 +133,17 @@ class Loading:
 
 
 def trained(run: Path, train: Mapping[str, Any], select: Mapping[str, Any] | None = None) -> str:
-    """The folder of a round's model, by the records of its stages: the candidate that was selected, else the last."""
+    """The folder of a round's model, by the records of its stages: the candidate that was selected, else the last. A
+    selection among what an earlier training left says nothing of this one."""
     candidates: Mapping[str, str] = train.get("candidates", {})
-    return inside(run, Path(candidates.get(select["selected"] if select else "", train["model"])))
+    here = training(train["model"])
+    selected = select["selected"] if select and select.get("training", here) == here else ""
+    return inside(run, Path(candidates.get(selected, train["model"])))
+
+
+def training(model: str) -> str:
+    """RUN/round-N/DIGEST/NAME → DIGEST, which differs between trainings of a round."""
+    return Path(model).parent.name
 
 
 def inside(run: Path, path: Path) -> str:

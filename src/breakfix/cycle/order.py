@@ -46,7 +46,7 @@ class Cycle(Stages):
         if name == "train":
             trainable(self.config)
         self._require(round, name)
-        if name in ("evaluate", "redteam", "curate"):
+        if name != "identify":
             self._settle()
         if name in ("evaluate", "redteam"):
             self._select(round)

@@ -12,7 +12,7 @@ from typing import Any
 from breakfix import loop, prescription, starter
 from breakfix.core import digest
 from breakfix.cycle.content import attacks, contents, read, weights
-from breakfix.cycle.loading import inside
+from breakfix.cycle.loading import inside, training
 from breakfix.cycle.means import Means, kept_vectors
 from breakfix.models.open import place
 
@@ -200,6 +200,6 @@ class Stages(Means):
             for name, folder in found.items():
                 card.chosen(Path(folder), name, chosen)
             self.say(f"round {round}: {chosen['selected']} goes on")
-            return chosen
+            return {**chosen, "training": training(record["model"])}
 
         self.ledger.stage(round, "select", inputs, make)

@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from breakfix.identify import edits
@@ -164,7 +165,10 @@ def _probe(trained: Json | None) -> Json | None:
 
 def _selection(selected: Json | None, trained: Json | None) -> Json | None:
     """None, too, where it is one of checkpoints that training has left behind since."""
-    return selected if selected and trained and set(selected["candidates"]) == set(trained["candidates"]) else None
+    if not selected or not trained or set(selected["candidates"]) != set(trained["candidates"]):
+        return None
+    said, here = dict(selected), Path(trained["model"]).parent.name
+    return said if said.pop("training", here) == here else None
 
 
 def _stage(row: StageRow, tallies: Tallies) -> Json:

@@ -174,7 +174,7 @@ def moments(kind: str, steps: int) -> set[int]:
 class Alarms(TrainerCallback):
     """Watches one training. `before`: what the model replied when it began (None: asked then, if this is SFT); `start`:
     by how much the replies to imitate were likelier than for the reference, in nats (None: as in the first log);
-    `folder`: where a training that was interrupted finds what it had seen.
+    `folder`: where a training that was interrupted finds what it had seen, which one process of several `keeps`.
 
     `raised`: the alarms, each name once; `stopped`: the one that ended the training; `replies`: the last ones.
     """
@@ -191,13 +191,14 @@ class Alarms(TrainerCallback):
         stop: bool = False,
         limits: Limits | None = None,
         folder: Path | None = None,
+        keeps: bool = True,
     ) -> None:
         self.kind, self.log, self.beta, self.aside = kind, log, beta, aside
         self.before, self.stop, self.limits = before, stop, limits or Limits()
         self.raised: list[Alarm] = []
         self.stopped: Alarm | None = None
         self.replies = before
-        self._start, self._file = start, None if folder is None else folder / KEPT
+        self._start, self._file, self._keeps = start, None if folder is None else folder / KEPT, keeps
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **kwargs: Any) -> None:
         if state.global_step > 0:
@@ -244,7 +245,7 @@ class Alarms(TrainerCallback):
         return self.replies
 
     def _keep(self) -> None:
-        if self._file is None:
+        if self._file is None or not self._keeps:
             return
         seen = {
             "before": dataclasses.asdict(self.before) if self.before else None,

@@ -33,6 +33,7 @@ from .preflight import FIRST, TrainingRefused, check_first_loss, check_rows, che
 from .rates import beta, learning_rate
 from .recipes import learnt as learnt_from
 from .rows import dpo_rows, kto_rows, sft_rows
+from .trainers import Epochs
 
 Log = Callable[[int, int, dict[str, float]], None]
 KEPT = ("loss", "grad_norm", "learning_rate", "rewards/accuracies", "rewards/margins", "logps/chosen", "logps/rejected",
@@ -65,7 +66,7 @@ def fit(
     torch.set_num_threads(threads(config.hardware, processes()))
     model, tokenizer = load_pretrained(policy)
     rows, shortened = _rows(kind, config, tokenizer, examples)
-    preflight = _preflight(kind, tokenizer, examples, rows)
+    preflight = _preflight(kind, tokenizer, examples, rows, config.train.dpo.max_length)
     lora = options.lora(config, model) if config.train.method == "lora" else None
     watch = _Watch(log)
     with warnings.catch_warnings(), presets.settled(model):
@@ -76,6 +77,7 @@ def fit(
             raise stops_nowhere(config.train.launch_config)
         trainer.remove_callback(PrinterCallback)  # prints every log line to stdout
         trainer.add_callback(watch)
+        trainer.add_callback(Epochs(trainer))
         if kind != "sft":
             preflight["first_loss"] = _first_loss(kind, config, trainer, reference)
         taught = learnt_from(examples) if learnt is None else set(learnt)
@@ -92,6 +94,8 @@ def fit(
         raise _no_number(kind, config, trainer)
     merged = _merged(trainer, policy, lora, kept)
     if merged is not None:
+        if not all(bool(weight.isfinite().all()) for weight in merged.parameters()):  # no loss tells of the last step
+            raise _no_number(kind, config, trainer)
         merged.save_pretrained(out)
         save_tokenizer(tokenizer, out)
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
@@ -119,10 +123,14 @@ def _quiet() -> None:
     transformers_logging.disable_progress_bar()
 
 
-def _preflight(kind: str, tokenizer: Any, examples: Sequence[Example], rows: Any) -> dict[str, Any]:
+def _preflight(kind: str, tokenizer: Any, examples: Sequence[Example], rows: Any, longest: int) -> dict[str, Any]:
     """What the checks of the rows found, before there is a trainer."""
     if kind == "sft":
         return check_rows(tokenizer, examples, rows)
+    if not rows:
+        raise TrainingRefused(
+            f"no row of {kind} has room for a reply; expected at least one; raise dpo.max_length (it is {longest})"
+        )
     pairs = [example for example in examples if kind == "kto" or example.rejected is not None]
     closed = [training_row(tokenizer, example.prompt, example.reply) for example in pairs]
     check_template(tokenizer, pairs, [[*row.prompt, *row.completion] for row in closed])
@@ -149,7 +157,8 @@ def _alarms(
         before=Replies.of(before or {}),
         start=0.0 if reference is None else None,
         stop=config.train.stop_on_alarm,
-        folder=out if int(os.environ.get("RANK", "0")) == 0 else None,
+        folder=out,
+        keeps=int(os.environ.get("RANK", "0")) == 0,
     )
 
 
@@ -159,7 +168,7 @@ def _back(kind: str, config: Config, trainer: Any, out: Path, alarm: Alarm) -> i
     UserError where the loss is no number and no checkpoint was saved before that.
     """
     found = _checkpoint(out)
-    if found is not None and _finite(Path(found)):
+    if found is not None:
         trainer._load_from_checkpoint(found)
         return int(found.rsplit("-", 1)[1])
     if alarm.name != "loss":
@@ -250,9 +259,11 @@ def _fresh(policy: Path, lora: LoraConfig | None) -> Any:
 
 
 def _checkpoint(out: Path) -> str | None:
-    """The last whole checkpoint, if training was interrupted. A checkpoint's trainer state is written last."""
+    """The last whole checkpoint whose weights are numbers, if training was interrupted. A checkpoint's trainer state is
+    written last."""
     found = [p for p in out.glob("checkpoint-*") if _is_json(p / "trainer_state.json")]
-    return str(max(found, key=lambda p: int(p.name.split("-")[-1]))) if found else None
+    last_first = sorted(found, key=lambda p: int(p.name.split("-")[-1]), reverse=True)
+    return next((str(p) for p in last_first if _finite(p)), None)
 
 
 def _is_json(path: Path) -> bool:

@@ -88,12 +88,12 @@ def references(config: Config, reference: str | Path, folder: Path) -> Reference
 
 
 def in_bf16(hardware: Hardware) -> bool:
-    """Whether training's matrix products run in bfloat16 (autocast: weights, optimiser and norms stay float32): on a
-    GPU, and where the config or the probe says so."""
-    if torch.cuda.is_available():
-        return True
+    """Whether training's matrix products run in bfloat16 (autocast: weights, optimiser and norms stay float32): as the
+    config says, or else on a GPU that can, and on a CPU where the probe says so."""
     if hardware.precision != "auto":
         return hardware.precision == "bf16"
+    if torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported()
     return probe(threads(hardware, processes())).bf16_wins
 
 
@@ -133,7 +133,9 @@ def _options(kind: str, config: Config, model: Any, rows: int, out: Path) -> dic
         "save_strategy": "steps",
         "save_steps": max(10, steps // 3),
         "save_total_limit": 1,
-        "warmup_steps": max(1, int(warmup * steps)),
+        "warmup_steps": min(max(1, int(warmup * steps)), steps - 1)
+        if warmup
+        else 0,  # a first step of 0 teaches nothing
     }
 
 

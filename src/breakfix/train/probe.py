@@ -67,15 +67,16 @@ def run(config: Config, untouched: Path, examples: Sequence[Example], asked: Map
     from ..models.memory import out_of_memory
 
     began = time.monotonic()
-    sides = {example.kind == "harmful": 0 for example in examples}
-    for example in {example.prompt: example for example in examples}.values():
-        sides[example.kind == "harmful"] += 1
-    if len(sides) < 2 or min(sides.values()) < FEWEST or not asked:
-        return {"skipped": f"too few rows to learn from: {FEWEST} harmful and benign ones, and a dev suite, are needed"}
+    few = {"skipped": f"too few rows to learn from: {FEWEST} harmful and benign ones, and a dev suite, are needed"}
+    if not asked or _fewest(examples) < FEWEST:
+        return few
     hardware = config.hardware
     try:
         model = HFModel.load(untouched, precision=hardware.precision, threads=hardware.threads)
-        found = _probed(model, examples, asked)
+        rows = _rows(model, examples)
+        if _fewest([example for example, _ in rows]) < FEWEST:
+            return few
+        found = _probed(model, rows, asked)
     except Exception as error:
         if not out_of_memory(error):
             raise
@@ -83,7 +84,15 @@ def run(config: Config, untouched: Path, examples: Sequence[Example], asked: Map
     return {**found, "seconds": time.monotonic() - began}
 
 
-def _probed(model: HFModel, examples: Sequence[Example], asked: Mapping[str, Sequence[Case]]) -> dict[str, Any]:
+def _fewest(examples: Sequence[Example]) -> int:
+    """Distinct prompts of the kind, harmful or not, of which there are fewer."""
+    kinds = {example.prompt: example.kind == "harmful" for example in examples}.values()
+    return min(sum(kinds), len(kinds) - sum(kinds))
+
+
+def _probed(
+    model: HFModel, rows: Sequence[tuple[Example, list[int]]], asked: Mapping[str, Sequence[Case]]
+) -> dict[str, Any]:
     import numpy as np
 
     from ..judges import linear
@@ -91,7 +100,6 @@ def _probed(model: HFModel, examples: Sequence[Example], asked: Mapping[str, Seq
 
     depth = int(model.model.config.get_text_config().num_hidden_layers)
     layers = spread(depth, LAYERS)
-    rows = _rows(model, examples)
     said = [case for some in asked.values() for case in some]
     states = last_states(
         model.model, [*(ids for _, ids in rows), *_ids(model, [c.prompt for c in said])], layers, pad=model.pad

@@ -49,9 +49,12 @@ def subset(examples: Sequence[Example], shares: Mapping[str, float]) -> list[Exa
 
 def unpaired(sft: Iterable[Example], pairs: Sequence[Example], most: int) -> list[Example]:
     """Rows for KTO that have no pair: at most `most` of the SFT rows, harmful and benign in equal number, whose prompt
-    is in no pair. Without `rejected`, whatever they had: each is an example of a good reply."""
+    is in no pair, and ends with what a user says (not with a reply begun the wrong way, as curate/recovery.py has it).
+    Without `rejected`, whatever they had: each is an example of a good reply."""
     known = {example.prompt for example in pairs}
-    alone = sorted((e for e in sft if e.prompt not in known), key=lambda e: _drawn(e.id))
+    alone = sorted(
+        (e for e in sft if e.prompt not in known and e.prompt[-1].role == "user"), key=lambda e: _drawn(e.id)
+    )
     harmful = [example for example in alone if example.kind == "harmful"]
     benign = [example for example in alone if example.kind != "harmful"]
     n = min(len(harmful), len(benign), most // 2)

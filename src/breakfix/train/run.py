@@ -79,7 +79,7 @@ def run(
         main = here.train(config, folder, "")
         made: dict[str, Any] = {}
         for recipe in config.train.candidates:
-            if round >= recipe.from_round and (found := here.candidate(config, recipe, main, record)) is not None:
+            if round >= recipe.from_round and (found := here.tried(config, recipe, main, record)) is not None:
                 made[recipe.name] = found
         record |= main.parts | ({"recipes": made} if made else {})
         here.publish(config, "model", record, main.rows, lambda work: _copy(main.path, work))
@@ -168,12 +168,24 @@ class _Round:
         other = kind != "sft" and config.train.reference == "untouched"
         return self.untouched if other and weights_id(self.untouched) != weights_id(policy) else None
 
+    def tried(self, config: Config, recipe: Recipe, main: _Trained, record: dict[str, Any]) -> dict[str, Any] | None:
+        """`candidate`; one whose training can't be done is recorded as failed, and the round goes on without it."""
+        from ..errors import DiskFull
+
+        try:
+            return self.candidate(config, recipe, main, record)
+        except DiskFull:
+            raise
+        except UserError as error:
+            self.say(f"round {self.round}: no candidate {recipe.name}: {error}")
+            return {**said(recipe), "failed": str(error)}
+
     def candidate(self, own: Config, recipe: Recipe, main: _Trained, record: dict[str, Any]) -> dict[str, Any] | None:
         """Make a candidate and publish it. Its record; None where the round has none of its kind."""
         config, place = own, self.place(recipe.name)
         if (place / MADE).is_file():
             return json.loads((place / MADE).read_text())["recipe"]
-        said = recipe.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
+        about = said(recipe)
         end, scratch = main, self.scratch(recipe.name)
         alpha = recipe.blend
         if recipe.name == "sft":
@@ -186,7 +198,7 @@ class _Round:
             config = recipes.changed(config, recipe)
             same = recipes.same_sft(config, own, recipe) and main.sft != self.policy
             end = self.train(config, scratch, recipe.name, recipe, main if same else None)
-            said = {**said, **end.parts}
+            about = {**about, **end.parts}
 
         def make(work: Path) -> None:
             if alpha:
@@ -194,9 +206,9 @@ class _Round:
             else:
                 _copy(end.path, work)
 
-        self.publish(config, recipe.name, {**record, **end.parts, "recipe": said}, end.rows, make)
+        self.publish(config, recipe.name, {**record, **end.parts, "recipe": about}, end.rows, make)
         shutil.rmtree(scratch, ignore_errors=True)
-        return said
+        return about
 
     def place(self, name: str) -> Path:
         return self.folder / (name if name == "model" else f"{name}-model")
@@ -293,6 +305,11 @@ class _Step:
     reference: Path | None
     before: dict[str, Any] | None  # the record of the step before this one
     learnt: Sequence[str]  # recipes.learnt of all the round's rows
+
+
+def said(recipe: Recipe) -> dict[str, Any]:
+    """What a recipe's candidate does otherwise, for its record."""
+    return recipe.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
 
 
 def _copy(trained: Path, work: Path) -> None:

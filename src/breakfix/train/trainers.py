@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import trl.trainer.utils as trl_utils
 from datasets import Dataset
+from transformers import TrainerCallback
 from trl import DPOTrainer, SFTTrainer
 
 from .head import FewRows
@@ -69,17 +70,32 @@ def pieces(inputs: dict[str, Any], most: int) -> list[dict[str, Any]]:
 
 class Ordered:
     """A trainer whose rows come in batches that hold the kinds in their shares (order.py): a step's rows are the same
-    however many processes share them. Goes before the trainer's class. `lengthy`: the column of tokens that is long."""
+    however many processes share them (but in an epoch's last, short step, which accelerate fills up for several from
+    the epoch's first rows). Goes before the trainer's class. `lengthy`: the column of tokens that is long."""
 
     args: Any
     train_dataset: Any
     lengthy: str
+    order: Stratified | None = None
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Stratified:
         rows, args = self.train_dataset if train_dataset is None else train_dataset, self.args
         kinds = rows[KIND] if KIND in rows.column_names else [""] * len(rows)
         batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * args.world_size
-        return Stratified(kinds, [len(ids) for ids in rows[self.lengthy]], batch, args.seed)
+        self.order = Stratified(kinds, [len(ids) for ids in rows[self.lengthy]], batch, args.seed)
+        return self.order
+
+
+class Epochs(TrainerCallback):
+    """Tells the order of the rows which epoch it is. transformers does where one process trains from the start; what it
+    makes to go on within an epoch, for several processes, hides the sampler from it."""
+
+    def __init__(self, trainer: Any) -> None:
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if (order := getattr(self.trainer, "order", None)) is not None:
+            order.set_epoch(int(state.epoch or 0))
 
 
 class Sft(Ordered, SFTTrainer):

@@ -152,15 +152,13 @@ class _Walls:
         flat, lengths = tokens(texts)
         text = np.repeat(np.arange(len(texts)), lengths)
         left = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(flat))  # words from here to the text's end
-        sizes = np.array([self.ngram if t.isascii() else self._size(t.split()) for t in texts], np.int64)
-        size = np.repeat(sizes, lengths)
         run = np.zeros(len(flat), np.uint64)
         longest = min(max((words for _, words in self.runs), default=0), len(flat))
         for k, factor in enumerate(constants(longest)):
             run[: len(flat) - k] += flat[k:] * factor
             for rule in (1, 2):
                 if (rule, k + 1) in self.runs:
-                    may = (left > k) & ((size == k + 1) if rule == 1 else (text < asked))
+                    may = left > k if rule == 1 else (left > k) & (text < asked)
                     places = np.flatnonzero(may)
                     found, walls = self.runs[rule, k + 1].find(mixed(run[places]))
                     yield owners[text[places[found]]], rule, walls
