@@ -6,13 +6,14 @@ import json
 import random
 import re
 from collections import Counter
+from collections.abc import Sequence
 from importlib import resources
 
 import pytest
 
 from breakfix.config import Redteam
 from breakfix.core import Answer, Attack, Case, Message, NotApplicable, Split, ask
-from breakfix.curate.augment import AttackFrame, Augment, augment, even, frame_of
+from breakfix.curate.augment import AttackFrame, Augment, even, frame_of
 from breakfix.curate.base import Prompt, expected
 from breakfix.curate.steps.text import runs, words
 from breakfix.curate.unclear import unclear
@@ -36,6 +37,17 @@ def prompt(kind: str, n: int, language: str = "en") -> Prompt:
 
 def pool(n: int) -> list[Prompt]:
     return [prompt(kind, i) for kind in ("harmful", "twin", "plain") for i in range(n)]
+
+
+def augment(
+    prompts: Sequence[Prompt], share: float, seed: str, attacks: Sequence[Attack] = (), longest: int = 2048
+) -> list[Prompt]:
+    """The prompts in their order, `share` of each kind wrapped; twins like the harmful rows they mirror."""
+    wrap, by_kind = Augment(share, attacks, seed=seed, longest=longest), dict[int, Prompt]()
+    for kind in ("harmful", "twin", "plain"):
+        places = [i for i, prompt in enumerate(prompts) if prompt.kind == kind]
+        by_kind.update(zip(places, wrap([prompts[i] for i in places]), strict=True))
+    return [by_kind[i] for i in range(len(prompts))]
 
 
 def names(prompts: list[Prompt], kind: str) -> Counter[str]:

@@ -176,17 +176,6 @@ class _Deck:
         return self.left[kind].pop()
 
 
-def augment(
-    prompts: Sequence[Prompt], share: float, seed: str, attacks: Sequence[Attack] = (), longest: int = 2048
-) -> list[Prompt]:
-    """The prompts in their order, `share` of each kind wrapped; twins like the harmful rows they mirror."""
-    wrap, by_kind = Augment(share, attacks, seed=seed, longest=longest), dict[int, Prompt]()
-    for kind in ("harmful", "twin", "plain"):
-        places = [i for i, prompt in enumerate(prompts) if prompt.kind == kind]
-        by_kind.update(zip(places, wrap([prompts[i] for i in places]), strict=True))
-    return [by_kind[i] for i in range(len(prompts))]
-
-
 def frame_of(parents: Sequence[str]) -> str:
     """The name of the frame that a row with these parents is in, or ""."""
     return parents[1].rpartition(MARK)[2] if len(parents) == 2 and parents[1].startswith(parents[0] + MARK) else ""
