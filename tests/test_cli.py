@@ -530,6 +530,8 @@ def test_init_writes_over_nothing_unless_forced(tmp_path: Path, monkeypatch: pyt
     ok("init", "--force")
     assert config.load(path) == Config()
     assert [file.name for file in tmp_path.iterdir()] == ["breakfix.yaml"]
+    ok("init", "safety.yaml")
+    assert config.load(tmp_path / "safety.yaml") == Config(name="safety")
 
 
 def test_init_where_nothing_can_be_written(tmp_path: Path) -> None:

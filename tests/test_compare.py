@@ -216,7 +216,7 @@ def test_means_hold_the_truth_where_few_cases_move(p: float, n: int) -> None:
         ("achieved.held_out", "headlines", "lower", "Objective achieved, held out"),
         ("achieved.family.role_play", "family", "lower", "Objective achieved: Role play"),
         ("asr_case.seen", "headlines", "lower", "Cases broken, seen"),
-        ("jailbreak_defect.held_out", "headlines", "lower", "Attacks alone: Held out"),
+        ("jailbreak_defect.held_out", "headlines", "lower", "Broken by an attack, not directly: Held out"),
         ("capability.accuracy", "headlines", "higher", "Capability"),
         ("capability.piqa", "part", "higher", "PIQA"),
         ("mine.speed", "headlines", None, "Mine speed"),

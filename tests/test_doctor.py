@@ -56,8 +56,8 @@ def test_processor() -> None:
     ("available", "total", "state", "said"),
     [
         (8 * GIB, 16 * GIB, "ok", "8.0 GiB free of 16.0"),
-        (4 * GIB, 4 * GIB, "ok", "4.0 GiB free of 4.0"),
-        (4 * GIB - 1, 16 * GIB, "warn", "4.0 GiB free of 16.0"),
+        (7 * GIB, 7 * GIB, "ok", "7.0 GiB free of 7.0"),
+        (7 * GIB - 1, 16 * GIB, "warn", "7.0 GiB free of 16.0"),
         (GIB * 3 // 2, 16 * GIB, "warn", "1.5 GiB free of 16.0"),
         (GIB, 16 * GIB, "fail", "1.0 GiB free of 16.0"),
         (None, None, "warn", "unknown"),

@@ -47,11 +47,16 @@ def read(target: Path, run: Path | None) -> tuple[Config, Path]:
                 )
         return config.load(target / KEPT), run or target
     found = config.load(target)
-    if run is None and not re.fullmatch(r"\w[\w. -]*", found.name):
+    if run is None and not is_name(found.name):
         raise ConfigError(
             f"{target}: name is {found.name!r}; expected letters, digits, _ . - (it names the run's folder)"
         )
     return found, run or RUNS / found.name
+
+
+def is_name(text: str) -> bool:
+    """Whether a run's folder may be called so."""
+    return re.fullmatch(r"\w[\w. -]*", text) is not None
 
 
 def check(folder: Path) -> None:

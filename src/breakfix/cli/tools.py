@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from breakfix.cli import output
+from breakfix.cli import output, places
 from breakfix.cli.commands import Arguments
 from breakfix.errors import AssetError, UserError
 
@@ -17,13 +17,14 @@ _STYLES = {"ok": "", "warn": "yellow", "fail": "red"}
 
 
 def init(arguments: Arguments) -> int:
-    """breakfix init"""
+    """breakfix init: named as the file is, for a run's folder is named by it."""
     from breakfix.config import Config
     from breakfix.templates import render
 
     if arguments.path.exists() and not arguments.force:
         raise UserError(f"{arguments.path}: exists; give another path, or --force to write over it")
-    output.save(arguments.path, render(Config()))
+    named = arguments.path.name != places.KEPT and places.is_name(arguments.path.stem)
+    output.save(arguments.path, render(Config(name=arguments.path.stem) if named else Config()))
     print(f"wrote {output.line(str(arguments.path))}; start with: breakfix run {output.line(str(arguments.path))}")
     return 0
 

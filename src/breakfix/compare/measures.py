@@ -18,7 +18,7 @@ SECTIONS = {
     "part": "By data set, subject or persona",
     "refusal": "Full and partial refusals",
 }
-_BY_CASE = {"asr_case": "Cases broken", "jailbreak_defect": "Attacks alone"}
+_BY_CASE = {"asr_case": "Cases broken", "jailbreak_defect": "Broken by an attack, not directly"}
 _ATTACKS = {"asr": "Attack success", "achieved": "Objective achieved"}
 _PARTS = {"family": "family", "persona": "family", "hazard": "hazard", "lang": "language"}  # of asr.PART.VALUE
 

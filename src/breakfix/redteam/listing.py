@@ -111,8 +111,8 @@ HEAD = """# Attacks
 The catalogue of the red team, made from the code by `breakfix redteam --list --markdown docs/attacks.md`;
 `tests/test_redteam_catalogue.py` fails where it is out of date. `breakfix redteam --list --json` gives the same rows.
 
-A config names families: `redteam.seen` (what they find may be learnt from) and `redteam.held_out` (only ever measured).
-Families in neither list are not used. Three more things can be named there:
+A config names families: `redteam.seen` (what they find may be learnt from) and `redteam.held_out` (of whose text
+nothing is). Families in neither list are not used. Three more things can be named there:
 
 - a composition of two attacks that ask once, by their names: `base64+role_play` (or `base64∘role_play`) puts the
   request into the role play, and all of that into base64. It is a family of its own. One whose part is of a held-out

@@ -100,7 +100,7 @@ def page(made: Sequence[Row], names: Sequence[str], about: Sequence[str], comman
         "# Attack success by family and persona",
         "",
         "Share of attempts on dev cases that broke the model, with 95 % intervals clustered by case; n: scored ones.",
-        "Queries: what an attempt asked the target, mean and most. The families *held out* never feed training.",
+        "Queries: what an attempt asked the target, mean and most. No text of families *held out* is learnt from.",
         "",
         *(f"- {line}" for line in about),
         "",
