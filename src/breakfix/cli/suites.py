@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 def overview(arguments: Arguments) -> int:
     """breakfix suites"""
-    from breakfix.plugins import extra
     from breakfix.suites import SUITES, harness
 
     rows = [_row(spec) for spec in SUITES.values()]
@@ -25,7 +24,7 @@ def overview(arguments: Arguments) -> int:
         [(r["name"], str(r["n"]), r["split"], "yes" if r["offline"] else "no", "\n".join(_words(r))) for r in rows],
     )
     print("also: a file of your own, by name and path")
-    print("also: lm-eval/TASK" + ("" if harness.available() else f" ({extra('lm-eval')})"))
+    print("also: lm-eval/TASK" + ("" if harness.available() else " (the extra `lm-eval` is not installed)"))
     return 0
 
 
