@@ -141,7 +141,7 @@ def test_the_example_of_init_runs_and_so_does_what_it_says_next(tmp_path: Path, 
     monkeypatch.chdir(tmp_path)
     assert ok(*shlex.split(COMMANDS["init"].example)[1:]) == "wrote my-run.yaml; start with: breakfix run my-run.yaml\n"
     assert COMMANDS["run"].example.startswith("breakfix run my-run.yaml")
-    assert config.load(tmp_path / "my-run.yaml") == Config()
+    assert config.load(tmp_path / "my-run.yaml") == Config(name="my-run")
 
 
 @pytest.mark.slow
