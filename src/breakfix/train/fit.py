@@ -87,17 +87,9 @@ def fit(
         began = time.monotonic()
         ended = trainer.train(resume_from_checkpoint=_checkpoint(out))
     seconds = time.monotonic() - began
-    kept = None
-    if alarms is not None and alarms.stopped is not None and not sharded(trainer):
-        kept = _back(kind, config, trainer, out, alarms.stopped)
-    elif not math.isfinite(ended.training_loss):
-        raise _no_number(kind, config, trainer)
-    merged = _merged(trainer, policy, lora, kept)
-    if merged is not None:
-        if not all(bool(weight.isfinite().all()) for weight in merged.parameters()):  # no loss tells of the last step
-            raise _no_number(kind, config, trainer)
-        merged.save_pretrained(out)
-        save_tokenizer(tokenizer, out)
+    stopped = alarms.stopped if alarms is not None and not sharded(trainer) else None
+    kept = _kept(kind, config, trainer, out, stopped, ended.training_loss)
+    _save(_merged(trainer, policy, lora, kept), tokenizer, out, lambda: _no_number(kind, config, trainer))
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
     return {
         "rows": len(rows),
@@ -160,6 +152,26 @@ def _alarms(
         folder=out,
         keeps=int(os.environ.get("RANK", "0")) == 0,
     )
+
+
+def _kept(kind: str, config: Config, trainer: Any, out: Path, stopped: Alarm | None, loss: float) -> int | None:
+    """The step whose weights are kept where an alarm ended the training; None: it went to its end. UserError where the
+    loss is no number."""
+    if stopped is not None:
+        return _back(kind, config, trainer, out, stopped)
+    if not math.isfinite(loss):
+        raise _no_number(kind, config, trainer)
+    return None
+
+
+def _save(merged: Any, tokenizer: Any, out: Path, wrong: Callable[[], UserError]) -> None:
+    """Write the merged weights (None: another process does); `wrong` is raised where they are no numbers."""
+    if merged is None:
+        return
+    if not all(bool(weight.isfinite().all()) for weight in merged.parameters()):  # no loss tells of the last step
+        raise wrong()
+    merged.save_pretrained(out)
+    save_tokenizer(tokenizer, out)
 
 
 def _back(kind: str, config: Config, trainer: Any, out: Path, alarm: Alarm) -> int:
